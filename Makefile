@@ -1,0 +1,61 @@
+# `make up` and `make test` work on a machine that has only Python 3.11, make and root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up test test-fast lint format bench sim clean lock help
+
+help:
+	@echo "make up        an always-on store on this machine: 1 primary, 2 replicas, 3 Sentinels"
+	@echo "make test      all tests (make test-fast: the pure ones, in seconds)"
+	@echo "make lint      formatter, linter, types, layers"
+	@echo "make bench     the benchmarks, against genuine peers"
+	@echo "make sim       randomised worlds for the core (SIM_EXAMPLES=N, default 2000)"
+
+# uv comes from the package index into an environment of its own, the project's tools into another.
+.tools/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Everfly needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check 'uv>=0.5'
+
+$(STAMP): .tools/bin/uv requirements.lock pyproject.toml
+	.tools/bin/uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	.tools/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	.tools/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+up: $(STAMP)
+	$(BIN)/everfly up $(ARGS)
+
+test: $(STAMP) lint
+	@deploy/test-peers.sh
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -p no:xdist tests/core tests/scenarios
+	$(BIN)/coverage report --fail-under=100
+	$(BIN)/pytest -q -n 2 --dist loadgroup tests --ignore tests/core --ignore tests/scenarios
+
+test-fast: $(STAMP)
+	$(BIN)/pytest -q tests/core tests/scenarios tests/wire
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports --no-cache >/dev/null || PYTHONPATH=src $(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(STAMP)
+	$(BIN)/python bench/failover.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .tools build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Versions and hashes of everything installed, without the addresses of the registries.
+lock: .tools/bin/uv
+	.tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --all-extras --group dev \
+	  pyproject.toml --output-file requirements.lock

@@ -1,0 +1,1 @@
+"""`everfly drill`: break a living deployment on purpose and measure what clients saw."""

@@ -1,0 +1,1 @@
+"""What differs between Dragonfly, Valkey and Redis: flags, INFO dialect, how to find and start one."""

@@ -1,0 +1,1 @@
+"""`everfly up`: a small always-on deployment of processes on this machine."""

@@ -1,0 +1,1 @@
+"""`everfly sentinel`: the core behind Redis Sentinel's commands, events and `sentinel.conf`."""
