@@ -103,6 +103,9 @@ class InstanceReport:
     priority: int = 100
     """Lower is preferred for promotion; 0 is never promoted."""
     is_announced: bool = True
+    uptime_s: int | None = None
+    """Seconds since the process started. Smaller than before: it restarted, also where `run_id`
+    stayed the same (a Dragonfly in a container; see `engines.dragonfly.run_id`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What differs between Dragonfly, Valkey and Redis: flags, INFO dialect, how to find and start one."""
+"""Turn what differs between Dragonfly, Valkey and Redis into one dialect; find their binaries."""

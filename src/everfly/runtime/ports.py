@@ -1,0 +1,76 @@
+"""The ports between the shell's parts: what each may ask of the others."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from everfly.core.effects import Result
+from everfly.core.inputs import Input
+from everfly.core.model import Address, GroupName, LinkId, Millis, Token
+from everfly.core.notices import Notice
+from everfly.core.snapshot import DurableState, GroupView
+
+
+class Brain(Protocol):
+    """The deciding core as commands see it: frozen views, and requests that enter as inputs.
+
+    Implemented by `runtime.driver.Driver`.
+    """
+
+    def group_names(self) -> tuple[GroupName, ...]:
+        """All groups, in the order in which they were added."""
+        ...
+
+    def group_view(self, name: GroupName) -> GroupView | None:
+        """Return a frozen picture of a group as of now, or None."""
+        ...
+
+    def current_address(self, name: GroupName) -> Address | None:
+        """Where clients of a group should go."""
+        ...
+
+    @property
+    def tilt_for(self) -> Millis | None:
+        """How long it only watches already; None: it acts."""
+        ...
+
+    def durable_state(self) -> DurableState:
+        """Return what must survive a crash, as of now."""
+        ...
+
+    def submit(self, fact: Input) -> None:
+        """Put a fact in the queue; it is decided on in this turn of the event loop or the next."""
+        ...
+
+    async def request(self, make: Callable[[Token], Input]) -> Result:
+        """Enter a request and return its answer, which comes after it is durable.
+
+        Raises `Unavailable` when the state file could not be written (the text says why).
+        """
+        ...
+
+
+class Links(Protocol):
+    """Managed connections to instances and peers. Implemented by `runtime.link.LinkPool`."""
+
+    def local_host(self, link: LinkId) -> str:
+        """Return our own address on a link that is up; empty otherwise."""
+        ...
+
+
+class StateFile(Protocol):
+    """Where durable state goes. Implemented by `sentinel.state_file`."""
+
+    async def write(self, state: DurableState) -> None:
+        """Make `state` durable: atomic replace and fsync, off the event loop.
+
+        Raises `Unavailable` when it could not; then the old content is intact.
+        """
+        ...
+
+
+class NoticeSink(Protocol):
+    """Somebody who wants every notice: pub/sub, log, scripts."""
+
+    def on_notice(self, notice: Notice) -> None:
+        """Take it at once, without waiting and without raising."""
+        ...
