@@ -77,6 +77,18 @@ class ErrorReply:
         return f"ErrorReply({self.text!r})"
 
 
+class Verbatim(bytes):
+    """Text for a person: RESP3 `=` with the format `txt`, a bulk string in RESP2."""
+
+    __slots__ = ()
+
+
+class Unordered(list["Value"]):
+    """Elements in no order that matters: RESP3 `~`, a plain array in RESP2."""
+
+    __slots__ = ()
+
+
 class Push(list["Reply"]):
     """A message nobody asked for, such as one of a channel: RESP3 `>`, a plain array in RESP2."""
 
@@ -138,14 +150,19 @@ def _encode(value: Value, protocol: Literal[2, 3], parts: list[bytes]) -> None:
     if isinstance(value, SimpleString):
         parts.append(b"+%b\r\n" % one_line(value))
     elif isinstance(value, str | bytes):
-        parts.append(_encode_bulk(to_bytes(value)))
+        if is_new and isinstance(value, Verbatim):
+            parts.append(b"=%d\r\ntxt:%b\r\n" % (len(value) + 4, value))
+        else:
+            parts.append(_encode_bulk(to_bytes(value)))
     elif isinstance(value, Mapping):
         parts.append(b"%%%d\r\n" % len(value) if is_new else b"*%d\r\n" % (2 * len(value)))
         for key, item in value.items():
             _encode(key, protocol, parts)
             _encode(item, protocol, parts)
     elif isinstance(value, Sequence):
-        kind = b">" if is_new and isinstance(value, Push) else b"*"
+        kind = b"*"
+        if is_new and isinstance(value, Push | Unordered):
+            kind = b">" if isinstance(value, Push) else b"~"
         parts.append(b"%b%d\r\n" % (kind, len(value)))
         for item in value:
             _encode(item, protocol, parts)
