@@ -1,1 +1,1 @@
-"""Look at a Sentinel-watched group from outside: its topology, its notices, where its primary is."""
+"""Look at a Sentinel-watched group from outside: its topology, its events, its primary."""
