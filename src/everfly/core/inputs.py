@@ -4,8 +4,8 @@ A fact names the link it came over (`LinkId` of one connection attempt). Facts o
 core has given up are ignored, so the shell need not race to silence it.
 
 Each command that an effect sends over a link (`SendPing`, `SendInfo`, `SendHello`, `Ask`,
-`Reconfigure`, `SendScriptKill`) is answered by exactly one of `Ponged`, `InfoReceived`, `HelloSent`,
-`AskReplied`, `Reconfigured`, `ScriptKilled` or, for an error reply where none of these fits,
+`Reconfigure`, `SendScriptKill`) is answered by exactly one of `Ponged`, `InfoReceived`,
+`HelloSent`, `AskReplied`, `Reconfigured`, `ScriptKilled` or, for an error reply where none of these fits,
 `CommandRefused`; or the link ends in `LinkLost`.
 """
 
@@ -32,7 +32,8 @@ class TimerExpired:
 @dataclass(frozen=True, slots=True)
 class Connected:
     """A link is up: TCP (and TLS) done, AUTH and CLIENT SETNAME on their way, and for a channel
-    link SUBSCRIBE too. Commands may follow."""
+    link SUBSCRIBE too. Commands may follow.
+    """
 
     link: LinkId
     local_host: str
@@ -170,7 +171,8 @@ class FailoverRequested:
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
     """`SENTINEL SET`, already validated. Answered with `Accepted` once durable, or
-    `Refused(NO_SUCH_GROUP)`."""
+    `Refused(NO_SUCH_GROUP)`.
+    """
 
     token: Token
     group: GroupName
@@ -197,7 +199,8 @@ class AnnouncementChanged:
 @dataclass(frozen=True, slots=True)
 class PolicyChanged:
     """`SENTINEL DEBUG`, already validated: fields of `Policy` and their new values. Answered with
-    `Accepted`."""
+    `Accepted`.
+    """
 
     token: Token
     changes: tuple[tuple[str, int], ...]

@@ -1,4 +1,4 @@
-"""The words of the core: time, addresses, reports. Immutable values that everything else is built of.
+"""The words of the core: time, addresses, reports. Immutable values, of which all else is built.
 
 Glossary: an *instance* is one data process; a *group* is one primary and its replicas; a *peer* is
 another Sentinel. `master`/`slave` exist only on the wire.

@@ -12,7 +12,7 @@ from everfly.core.model import GroupName
 
 
 class Level(Enum):
-    """How loud a notice is. Debug ones are logged only; warnings also run the notification script."""
+    """How loud a notice is. Debug: logged only; warning: runs the notification script too."""
 
     DEBUG = "debug"
     VERBOSE = "verbose"
@@ -80,7 +80,8 @@ class Event(Enum):
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What a notice is about, as it is shown: `<type> <name> <host> <port>` and, for what belongs
-    to a primary, ` @ <group> <host> <port>`."""
+    to a primary, ` @ <group> <host> <port>`.
+    """
 
     kind: str
     """`master`, `slave` or `sentinel`."""

@@ -64,14 +64,20 @@ class Policy:
     """After this the fast period becomes the failover period: what has not happened by then is slow
     (a full sync), and hundreds of replicas must not cost a core."""
     info_failover_period: Millis = Millis(1_000)
-    """INFO period of replicas while their primary is objectively down or a failover runs, and of a
-    replica whose link to its primary is down. Genuine, a literal in `sentinelSendPeriodicCommands`."""
+    """INFO period of replicas while their primary is down or a failover runs, and of a
+    replica whose link to its primary is down. A literal in `sentinelSendPeriodicCommands`."""
+    info_wait: Millis = Millis(300)
+    """How long the choice of a new primary waits for INFO answers that are under way: the most
+    advanced replica is worth more than this delay, which only a hung replica makes us pay."""
     ask_fast_period: Millis = Millis(100)
     """Between two rounds of asking while the quorum is not complete or an election is open, during
     `ask_fast_for` after the primary went down: peers notice milliseconds apart, and waiting out an
     `ask_period` would double the time to recover."""
     ask_fast_for: Millis = Millis(3_000)
     """See `ask_fast_period`."""
+    ask_gap_min: Millis = Millis(20)
+    """When a peer's question shows that it sees the primary down too, we ask again at once, but
+    not more often than this."""
     election_slot: Millis = Millis(60)
     """Reachable peers take turns to stand for election, this far apart, in an order that all can
     compute and that changes with each epoch. Without turns, event-driven Sentinels would all stand

@@ -1,0 +1,79 @@
+"""Choose the replica to promote: filters first, then a sort key. Each rejection has a reason.
+
+Source: `sentinelSelectSlave`, `compareSlavesForPromotion`, redis/src/sentinel.c (7.0.15), with one
+difference: how long a candidate may have been without its primary is measured against when the
+primary was last seen alive, not against when it was declared down. After a pause of all Sentinels
+or TILT the two lie far apart, and genuine Sentinels then reject every replica for ever.
+"""
+
+from dataclasses import dataclass
+
+from everfly.core.model import Instant
+from everfly.core.policy import Policy
+from everfly.core.records import Group, Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who is promoted, and why the others are not."""
+
+    best: Instance | None
+    facts: tuple[str, ...]
+    """A line for each replica, the best first, then the other candidates in order, then the
+    rejected ones."""
+
+
+def choose(group: Group, now: Instant, policy: Policy) -> Choice:
+    """Choose among a group's replicas."""
+    fit: list[Instance] = []
+    rejected: list[str] = []
+    for replica in group.replicas.values():
+        reason = why_unfit(replica, now, policy)
+        if reason is None:
+            fit.append(replica)
+        else:
+            rejected.append(f"{replica.address} rejected: {reason}")
+    fit.sort(key=_preference)
+    facts = [
+        f"{replica.address} {'chosen' if replica is fit[0] else 'fit'}: priority "
+        f"{replica.report.priority}, offset {_offset(replica)}"
+        for replica in fit
+    ]
+    return Choice(fit[0] if fit else None, (*facts, *rejected))
+
+
+def why_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
+    """Return why a replica cannot be promoted, or None if it can."""
+    group = replica.group
+    primary = group.primary
+    report = replica.report
+    if replica.s_down_since is not None:
+        return f"subjectively down for {now - replica.s_down_since} ms"
+    if not (replica.commands.is_up and replica.channel.is_up):
+        return "not connected"
+    fresh = policy.fresh_pings * policy.ping_period
+    if now - replica.commands.ok_pong_at > fresh:
+        return f"last good PONG {now - replica.commands.ok_pong_at} ms ago (limit {fresh} ms)"
+    if report.priority == 0:
+        return "priority 0"
+    limit = fresh if primary.s_down_since is not None else 3 * policy.info_period
+    if replica.info_at is None or now - replica.info_at > limit:
+        return f"no INFO within {limit} ms"
+    if report.primary_link_down_for is not None:
+        limit = policy.link_down_share_of_down_after * group.settings.down_after
+        if primary.s_down_since is not None:
+            limit += now - min(primary.s_down_since, primary.commands.ok_pong_at)
+        if report.primary_link_down_for > limit:
+            return f"without its primary for {report.primary_link_down_for} ms (limit {limit} ms)"
+    if primary.is_reborn and report.history == primary.report.history:
+        return "already follows the restarted primary, which holds less data"
+    return None
+
+
+def _preference(replica: Instance) -> tuple[int, int, bool, str]:
+    run_id = replica.run_id.lower()
+    return (replica.report.priority, -_offset(replica), not run_id, run_id)
+
+
+def _offset(replica: Instance) -> int:
+    return replica.report.offset or 0

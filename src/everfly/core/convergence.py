@@ -1,0 +1,153 @@
+"""Take an instance's INFO and bring back what strayed: new replicas, changed roles, reboots,
+promotions, replicas of a wrong primary, primaries that should be replicas or are reborn empty.
+
+Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with two differences:
+
+- A returned old primary, which our config epoch proves stale, is demoted at once. Genuine
+  Sentinels wait for 8 s after its first INFO, and what clients write to it meanwhile is lost.
+- A primary that restarted with less data than its replicas hold counts as down at once: otherwise
+  its replicas would soon copy its emptiness.
+"""
+
+from everfly.core import failover
+from everfly.core.model import InstanceReport, Role
+from everfly.core.notices import Event
+from everfly.core.records import FailoverState, Group, Instance, Reconf
+from everfly.core.topology import learn_replicas
+from everfly.core.turn import Turn
+
+
+def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
+    """Take what an instance says of itself."""
+    before = instance.report
+    instance.info_at = turn.now
+    has_rebooted = _note_run_id(turn, instance, report)
+    if report.role is None:
+        return
+    instance.report = report
+    if report.role is Role.PRIMARY and instance.role is Role.PRIMARY:
+        learn_replicas(turn, instance.group, report.replicas)
+    if report.primary != before.primary:
+        instance.followed_at = turn.now
+    _note_role(turn, instance, report.role)
+    if turn.state.tilt_since is not None:
+        # The rest is acting, not watching.
+        return
+    if instance.role is Role.PRIMARY:
+        if has_rebooted:
+            instance.is_reborn = _has_lost_data(instance.group, before, report)
+        elif instance.is_reborn and not _is_worth_waiting(instance.group, instance.report):
+            instance.is_reborn = False
+        return
+    if report.role is Role.PRIMARY:
+        _on_replica_says_primary(turn, instance)
+    else:
+        instance.is_stale_primary = False
+        _on_replica_says_replica(turn, instance, report)
+
+
+def _note_run_id(turn: Turn, instance: Instance, report: InstanceReport) -> bool:
+    """Remember the run id; return whether it shows a restart."""
+    if not report.run_id or report.run_id == instance.run_id:
+        return False
+    is_first = not instance.run_id
+    instance.run_id = report.run_id
+    if is_first:
+        return False
+    turn.notify(Event.REBOOT, instance)
+    if instance.role is Role.PRIMARY and instance.group.settings.reboot_down_after > 0:
+        instance.rebooted_at = turn.now
+    return True
+
+
+def _note_role(turn: Turn, instance: Instance, role: Role) -> None:
+    if role is instance.role_reported:
+        return
+    instance.role_reported = role
+    instance.role_reported_at = turn.now
+    if role is Role.REPLICA:
+        instance.followed_at = turn.now
+    is_as_configured = role is instance.role
+    event = Event.ROLE_CHANGE if is_as_configured else Event.ROLE_MISMATCH
+    turn.notify(event, instance, f"new reported role is {role.value}")
+
+
+def _on_replica_says_primary(turn: Turn, replica: Instance) -> None:
+    group = replica.group
+    running = group.failover
+    if running is not None and running.promoted is replica:
+        if running.state is FailoverState.WAIT_PROMOTION:
+            failover.on_promoted(turn, group, running)
+        return
+    policy = turn.state.policy
+    patience = policy.convert_wait_periods * policy.publish_period
+    is_stale = replica.is_stale_primary and group.config_epoch == turn.state.current_epoch
+    is_settled = turn.now - replica.role_reported_at > patience and _has_been_up(
+        turn, replica, patience
+    )
+    if (is_stale or is_settled) and _looks_sane(turn, group):
+        turn.notify(Event.CONVERT_TO_REPLICA, replica)
+        _follow_primary(turn, replica)
+
+
+def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceReport) -> None:
+    group = replica.group
+    if report.primary is not None and report.primary != group.primary.address:
+        patience = group.settings.failover_timeout
+        if (
+            group.failover is None
+            and turn.now - replica.followed_at > patience
+            and _has_been_up(turn, replica, patience)
+            and _looks_sane(turn, group)
+        ):
+            turn.notify(Event.FIX_REPLICA, replica)
+            _follow_primary(turn, replica)
+    if group.failover is None or report.primary != group.current.address:
+        return
+    if replica.reconf is Reconf.SENT:
+        replica.reconf = Reconf.IN_PROGRESS
+        turn.notify(Event.RECONF_IN_PROGRESS, replica)
+    if replica.reconf is Reconf.IN_PROGRESS and report.primary_link_up:
+        replica.reconf = Reconf.DONE
+        turn.notify(Event.RECONF_DONE, replica)
+
+
+def _follow_primary(turn: Turn, replica: Instance) -> None:
+    group = replica.group
+    failover.send_role(turn, replica, group.primary.address, group.config_epoch)
+
+
+def _looks_sane(turn: Turn, group: Group) -> bool:
+    """Whether the primary is one that a strayed instance may be told to follow."""
+    primary = group.primary
+    return (
+        group.failover is None
+        and primary.commands.is_up
+        and primary.report.role is Role.PRIMARY
+        and primary.s_down_since is None
+        and primary.info_at is not None
+        and turn.now - primary.info_at < 2 * turn.state.policy.info_period
+    )
+
+
+def _has_been_up(turn: Turn, instance: Instance, period: int) -> bool:
+    at = instance.was_s_down_at
+    return at is None or turn.now - at > period
+
+
+def _has_lost_data(group: Group, before: InstanceReport, report: InstanceReport) -> bool:
+    """Whether a restarted primary holds less than one of its replicas does."""
+    if not before.history or report.history == before.history:
+        return False
+    return any(
+        replica.report.history == before.history
+        and (report.offset is None or (replica.report.offset or 0) > report.offset)
+        for replica in group.replicas.values()
+    )
+
+
+def _is_worth_waiting(group: Group, report: InstanceReport) -> bool:
+    """Whether some replica still holds what a reborn primary has lost."""
+    return any(
+        replica.report.history not in {"", report.history} for replica in group.replicas.values()
+    )

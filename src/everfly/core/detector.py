@@ -1,0 +1,146 @@
+"""Decide what is down: subjectively (we see it), objectively (a quorum sees it), and when our own
+senses are not to be trusted (TILT).
+
+Source: `sentinelCheckSubjectivelyDown`, `sentinelCheckObjectivelyDown`,
+`sentinelCheckTiltCondition`, redis/src/sentinel.c (7.0.15), evaluated exactly when they become true.
+"""
+
+from everfly.core import probing
+from everfly.core.effects import SendScriptKill
+from everfly.core.model import Instant, Role
+from everfly.core.notices import Event
+from everfly.core.records import Group, Instance, Peer
+from everfly.core.turn import State, Turn
+
+VALID_PONGS = ("PONG", "LOADING", "MASTERDOWN")
+"""Replies to PING that prove health, by their beginning. `sentinelPingReplyCallback`."""
+
+
+def check_instance(turn: Turn, instance: Instance) -> bool:
+    """Set or clear the subjective down of a primary or replica. Return whether it changed."""
+    reason = _why_down(turn, instance)
+    if (reason is not None) == (instance.s_down_since is not None):
+        return False
+    if reason is None:
+        instance.s_down_since = None
+        instance.script_kill_is_sent = False
+        turn.notify(Event.S_UP, instance)
+        return True
+    instance.s_down_since = instance.was_s_down_at = turn.now
+    turn.notify(Event.S_DOWN, instance)
+    turn.explain(instance.group, f"{instance.address} is subjectively down", reason)
+    if instance.role is Role.PRIMARY:
+        # The choice of a new primary is as good as what is known of the replicas by then.
+        for replica in instance.group.replicas.values():
+            probing.want_info(turn, replica)
+    return True
+
+
+def check_peer(turn: Turn, peer: Peer) -> None:
+    """Set or clear the subjective down of another Sentinel."""
+    owes_since = peer.shared.link.owes_since
+    at = None if owes_since is None else owes_since + peer.group.settings.down_after
+    is_down = at is not None and at <= turn.now
+    if at is not None and not is_down:
+        turn.wake(peer, at)
+    if is_down and peer.s_down_since is None:
+        peer.s_down_since = turn.now
+        turn.notify(Event.S_DOWN, peer)
+    elif not is_down and peer.s_down_since is not None:
+        peer.s_down_since = None
+        turn.notify(Event.S_UP, peer)
+
+
+def _why_down(turn: Turn, instance: Instance) -> str | None:
+    """Return why an instance is down, or None; ask to be woken when that may change."""
+    settings = instance.group.settings
+    now = turn.now
+    owes_since = instance.commands.owes_since
+    if owes_since is not None:
+        if now - owes_since >= settings.down_after:
+            return f"silent for {now - owes_since} ms (down-after {settings.down_after} ms)"
+        turn.wake(instance, owes_since + settings.down_after)
+    if instance.role is Role.REPLICA:
+        return None
+    if instance.is_reborn:
+        return "restarted with less data than its replicas hold"
+    if instance.role_reported is Role.REPLICA:
+        at = instance.role_reported_at + settings.down_after + 2 * turn.state.policy.info_period
+        if now > at:
+            return f"says that it is a replica, for {now - instance.role_reported_at} ms"
+        turn.wake(instance, at + 1)
+    if instance.rebooted_at is not None:
+        at = instance.rebooted_at + settings.reboot_down_after
+        if now > at:
+            return f"rebooted and not serving for {now - instance.rebooted_at} ms"
+        turn.wake(instance, at + 1)
+    return None
+
+
+def on_pong(turn: Turn, instance: Instance, reply: str) -> None:
+    """Note an instance's answer to PING."""
+    link = instance.commands
+    link.pong_at = turn.now
+    if reply.startswith(VALID_PONGS):
+        link.ok_pong_at = turn.now
+        link.owes_since = None
+        if reply == "PONG":
+            instance.rebooted_at = None
+    elif (
+        reply.startswith("BUSY")
+        and instance.s_down_since is not None
+        and not instance.script_kill_is_sent
+    ):
+        # A script that runs for longer than down-after: killing it may be all that is needed.
+        instance.script_kill_is_sent = True
+        link.pending += 1
+        turn.emit(SendScriptKill(link.open_id))
+
+
+def witnesses(turn: Turn, group: Group) -> int:
+    """Count who sees the primary down: myself and each peer that lately said so."""
+    oldest = turn.now - 5 * turn.state.policy.ask_period
+    return 1 + sum(
+        peer.says_down and peer.answered_at is not None and peer.answered_at > oldest
+        for peer in group.peers.values()
+    )
+
+
+def check_group(turn: Turn, group: Group) -> None:
+    """Set or clear the objective down of a group's primary."""
+    seen_by = witnesses(turn, group)
+    is_down = group.primary.s_down_since is not None and seen_by >= group.settings.quorum
+    if is_down and group.o_down_since is None:
+        group.o_down_since = turn.now
+        group.splits = 0
+        turn.notify(Event.O_DOWN, group.primary, f"#quorum {seen_by}/{group.settings.quorum}")
+    elif not is_down and group.o_down_since is not None:
+        group.o_down_since = None
+        turn.notify(Event.O_UP, group.primary)
+
+
+def check_tilt(turn: Turn, deadline: Instant | None) -> bool:
+    """Enter TILT when this turn comes far later than the core asked for. Return whether it ended.
+
+    A process that slept cannot know whether others were silent. The clock is monotonic, so steps
+    of the wall clock, which trouble Redis Sentinel, do not count.
+    """
+    state = turn.state
+    policy = state.policy
+    if deadline is not None and turn.now - deadline > policy.tilt_trigger:
+        state.tilt_since = turn.now
+        turn.proclaim(Event.TILT, "#tilt mode entered")
+    if state.tilt_since is None:
+        return False
+    if turn.now - state.tilt_since < policy.tilt_period:
+        return False
+    state.tilt_since = None
+    turn.proclaim(Event.UNTILT, "#tilt mode exited")
+    return True
+
+
+def tilt_ends_at(state: State) -> Instant | None:
+    """Return when TILT is over, if it is on."""
+    if state.tilt_since is None:
+        return None
+    return Instant(state.tilt_since + state.policy.tilt_period)

@@ -1,0 +1,68 @@
+"""Take a peer's hello: learn peers, epochs, and configurations newer than ours.
+
+Source: `sentinelProcessHelloMessage`, redis/src/sentinel.c (7.0.15).
+"""
+
+from everfly.core import election
+from everfly.core.effects import ReconfigureClients
+from everfly.core.model import Address, Hello, RunId
+from everfly.core.notices import Event
+from everfly.core.records import Group, Peer
+from everfly.core.topology import add_peer, forget_peer, move_peer, switch_primary
+from everfly.core.turn import Turn
+
+
+def on_hello(turn: Turn, hello: Hello) -> None:
+    """Take a hello of another Sentinel."""
+    group = turn.state.groups.get(hello.group)
+    if group is None or hello.sender_run_id == turn.state.me:
+        return
+    peer = group.peers.get(hello.sender_run_id)
+    if peer is None or peer.address != hello.sender:
+        peer = _learn(turn, group, hello.sender_run_id, hello.sender)
+    peer.hello_heard_at = turn.now
+    election.adopt_epoch(turn, group, hello.current_epoch)
+    if hello.config_epoch <= group.config_epoch:
+        return
+    group.config_epoch = hello.config_epoch
+    turn.persist()
+    old = group.primary.address
+    if hello.primary == old:
+        return
+    turn.notify(Event.CONFIG_UPDATE, peer)
+    switch_primary(turn, group, hello.primary)
+    turn.emit(ReconfigureClients(group.name, is_leader=False, old=old, new=hello.primary))
+
+
+def _learn(turn: Turn, group: Group, run_id: RunId, address: Address) -> Peer:
+    """Note a new peer, or a known one at a new address."""
+    known = group.peers.get(run_id)
+    shared = turn.state.peer_links.get(run_id)
+    if known is not None:
+        detail = f"ip {turn.shown(address)} port {address.port} for {run_id}"
+        turn.notify(Event.PEER_ADDRESS_SWITCH, group.primary, detail)
+    else:
+        for other in list(group.peers.values()):
+            if other.address == address:
+                _forget_everywhere(turn, other)
+    if shared is not None and shared.address != address:
+        move_peer(turn, shared, address)
+    peer = known or add_peer(turn, group, run_id, address)
+    if known is None:
+        turn.notify(Event.PEER, peer)
+    others = len(peer.shared.users) - 1
+    if known is not None and others:
+        detail = f"{others} additional matching instances"
+        turn.notify(Event.PEER_ADDRESS_UPDATE, peer, detail)
+    turn.persist(is_urgent=False)
+    # It should know us, and our view, as soon as we know it.
+    peer.hello_sent_at = None
+    turn.wake(peer, turn.now)
+    return peer
+
+
+def _forget_everywhere(turn: Turn, peer: Peer) -> None:
+    """Another Sentinel listens at this one's address: this one is no more, in any group."""
+    turn.notify(Event.PEER_INVALID_ADDRESS, peer)
+    for user in list(peer.shared.users):
+        forget_peer(turn, user)

@@ -1,0 +1,201 @@
+"""Keep links up and questions flowing: connections, PING, INFO, hellos, each when it is due.
+
+Every function looks at one thing, does what is due, and asks to be woken for what comes next.
+Source of the periods: `sentinelReconnectInstance`, `sentinelSendPeriodicCommands`,
+`sentinelCheckSubjectivelyDown`, redis/src/sentinel.c (7.0.15), without their polling.
+"""
+
+from everfly.core.effects import SendHello, SendInfo, SendPing
+from everfly.core.model import Address, Hello, Instant, Millis, Role
+from everfly.core.policy import Policy
+from everfly.core.records import FailoverState, Group, Instance, Link, Peer, PeerLink, Reconf, Timed
+from everfly.core.turn import Turn
+
+
+def ping_period(policy: Policy, down_after: Millis) -> Millis:
+    """Return how often to PING, and at the least wait between two connection attempts."""
+    share = max(policy.ping_period_min, down_after // policy.ping_share_of_down_after)
+    return Millis(min(policy.ping_period, share))
+
+
+def probe_instance(turn: Turn, instance: Instance) -> None:
+    """Do what is due on both links of a primary or replica."""
+    down_after = instance.group.settings.down_after
+    policy = turn.state.policy
+    period = ping_period(policy, down_after)
+    _keep_open(turn, instance, instance.commands, period)
+    _keep_open(turn, instance, instance.channel, period)
+    _drop_if_stale(turn, instance, instance.commands, down_after)
+    _drop_if_silent(turn, instance)
+    link = instance.commands
+    if not link.is_up:
+        return
+    if link.pending >= policy.pending_commands_max:
+        return
+    _ping(turn, instance, link, period)
+    _ask_for_info(turn, instance)
+    if _is_due(turn, instance, instance.hello_sent_at, policy.publish_period):
+        instance.hello_sent_at = turn.now
+        _send_hello(turn, instance.group, link)
+        turn.wake(instance, turn.now + policy.publish_period)
+
+
+def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
+    """Do what is due on the one link to another Sentinel."""
+    policy = turn.state.policy
+    down_after = shared.down_after
+    period = Millis(min(policy.ping_period, down_after))
+    _keep_open(turn, shared, shared.link, ping_period(policy, down_after))
+    _drop_if_stale(turn, shared, shared.link, down_after)
+    if not shared.link.is_up or _is_choked(policy, shared):
+        return
+    owed_nothing = shared.link.owes_since is None
+    _ping(turn, shared, shared.link, period)
+    if owed_nothing and shared.link.owes_since is not None:
+        for peer in shared.users:
+            turn.wake(peer, turn.now + peer.group.settings.down_after)
+
+
+def greet_peer(turn: Turn, peer: Peer) -> None:
+    """Publish our hello of one group to another Sentinel, if due."""
+    policy = turn.state.policy
+    if not peer.shared.link.is_up or _is_choked(policy, peer.shared):
+        return
+    if _is_due(turn, peer, peer.hello_sent_at, policy.publish_period):
+        peer.hello_sent_at = turn.now
+        _send_hello(turn, peer.group, peer.shared.link)
+        turn.wake(peer, turn.now + policy.publish_period)
+
+
+def greet_all_now(turn: Turn, group: Group) -> None:
+    """Publish our hello of a group everywhere at once: something that others must know changed."""
+    for instance in group.instances():
+        instance.hello_sent_at = None
+        turn.wake(instance, turn.now)
+    for peer in group.peers.values():
+        peer.hello_sent_at = None
+        turn.wake(peer, turn.now)
+
+
+def want_info(turn: Turn, instance: Instance) -> None:
+    """Ask an instance for INFO as soon as its link allows."""
+    instance.info_is_wanted = True
+    turn.wake(instance, turn.now)
+
+
+def info_period(policy: Policy, instance: Instance, now: Instant) -> Millis:
+    """Return how long an INFO is good enough."""
+    group = instance.group
+    failover = group.failover
+    awaits_promotion = (
+        failover is not None
+        and failover.promoted is instance
+        and failover.state is FailoverState.WAIT_PROMOTION
+    )
+    if awaits_promotion or instance.reconf in {Reconf.SENT, Reconf.IN_PROGRESS}:
+        is_recent = now - instance.reconf_at < policy.info_fast_for
+        return policy.info_fast_period if is_recent else policy.info_failover_period
+    if instance.role is Role.PRIMARY:
+        return policy.info_period
+    report = instance.report
+    is_unsettled = (
+        failover is not None
+        or group.primary.s_down_since is not None
+        or report.role is Role.PRIMARY
+        or not report.primary_link_up
+    )
+    return policy.info_failover_period if is_unsettled else policy.info_period
+
+
+def hello(turn: Turn, group: Group, local_host: str) -> Hello:
+    """Say who we are and what we know of a group."""
+    state = turn.state
+    current = group.current.address
+    return Hello(
+        sender=Address(state.announce_host or local_host, state.announce_port or state.port),
+        sender_run_id=state.me,
+        current_epoch=state.current_epoch,
+        group=group.name,
+        primary=Address(turn.shown(current), current.port),
+        config_epoch=group.config_epoch,
+    )
+
+
+def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> bool:
+    if last is None or turn.now - last >= period:
+        return True
+    turn.wake(who, last + period)
+    return False
+
+
+def _is_choked(policy: Policy, shared: PeerLink) -> bool:
+    return shared.link.pending >= policy.pending_commands_max * len(shared.users)
+
+
+def _keep_open(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
+    if link.id is None and _is_due(turn, owner, link.attempted_at, period):
+        turn.open(link, owner)
+
+
+def _drop_if_stale(turn: Turn, owner: Instance | PeerLink, link: Link, down_after: Millis) -> None:
+    """Close a command link that is old and silent: a new one may fare better."""
+    if not link.is_up or link.owes_since is None:
+        return
+    half = down_after // 2
+    at = max(
+        link.up_since + turn.state.policy.min_link_reconnect_period,
+        link.owes_since + half,
+        link.pong_at + half,
+    )
+    if turn.now > at:
+        turn.close(link)
+        turn.wake(owner, turn.now)
+    else:
+        turn.wake(owner, at + 1)
+
+
+def _drop_if_silent(turn: Turn, instance: Instance) -> None:
+    """Close a channel link on which not even our own hellos arrive."""
+    link = instance.channel
+    if not link.is_up:
+        return
+    policy = turn.state.policy
+    at = max(
+        link.up_since + policy.min_link_reconnect_period,
+        link.heard_at + 3 * policy.publish_period,
+    )
+    if turn.now > at:
+        turn.close(link)
+        turn.wake(instance, turn.now)
+    else:
+        turn.wake(instance, at + 1)
+
+
+def _ping(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
+    """PING when the last one is a period old; an unanswered one is repeated more slowly."""
+    if link.owes_since is not None:
+        period = Millis(max(period, turn.state.policy.ping_period // 2))
+    if _is_due(turn, owner, link.ping_sent_at, period):
+        link.ping_sent_at = turn.now
+        if link.owes_since is None:
+            link.owes_since = turn.now
+        link.pending += 1
+        turn.emit(SendPing(link.open_id))
+        turn.wake(owner, turn.now + period)
+
+
+def _ask_for_info(turn: Turn, instance: Instance) -> None:
+    if instance.info_is_pending:
+        return
+    period = info_period(turn.state.policy, instance, turn.now)
+    if instance.info_is_wanted or _is_due(turn, instance, instance.info_asked_at, period):
+        instance.info_asked_at = turn.now
+        instance.info_is_wanted = False
+        instance.info_is_pending = True
+        instance.commands.pending += 1
+        turn.emit(SendInfo(instance.commands.open_id))
+
+
+def _send_hello(turn: Turn, group: Group, link: Link) -> None:
+    link.pending += 1
+    turn.emit(SendHello(link.open_id, hello(turn, group, link.local_host)))
