@@ -1,6 +1,7 @@
 """The ports between the shell's parts: what each may ask of the others."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from everfly.core.effects import Result
@@ -73,4 +74,48 @@ class NoticeSink(Protocol):
 
     def on_notice(self, notice: Notice) -> None:
         """Take it at once, without waiting and without raising."""
+        ...
+
+
+class Resolver(Protocol):
+    """Names become addresses without holding anything up. Implemented by `runtime.resolver`."""
+
+    def resolve_now(self, host: str) -> str | None:
+        """Return the IP of a literal or of a name that was resolved lately, or None."""
+        ...
+
+    async def resolve(self, host: str) -> str:
+        """Return the IP of `host`. Raises `Unavailable` when there is none, or not in time."""
+        ...
+
+
+class InfoCache(Protocol):
+    """The last INFO texts, as instances sent them. Implemented by `runtime.link.LinkPool`."""
+
+    def cached_info(self, group: GroupName) -> tuple[tuple[Millis, bytes | None], ...]:
+        """Return age and text for each instance of a group, its primary first.
+
+        None (age 0): it never answered. An unknown group has no instances.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptView:
+    """A script that runs or waits, as SENTINEL PENDING-SCRIPTS shows it."""
+
+    argv: tuple[str, ...]
+    pid: int | None
+    """None: it waits for its turn."""
+    for_ms: Millis
+    """How long it runs already; or how long it still waits, 0 when it starts with the next turn."""
+    retries: int
+    """Runs that failed before."""
+
+
+class Scripts(Protocol):
+    """The queue of scripts. Implemented by `sentinel.scripts`."""
+
+    def pending(self) -> tuple[ScriptView, ...]:
+        """Return all scripts that run or wait, in the order in which they were asked for."""
         ...
