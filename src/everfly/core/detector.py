@@ -2,7 +2,7 @@
 senses are not to be trusted (TILT).
 
 Source: `sentinelCheckSubjectivelyDown`, `sentinelCheckObjectivelyDown`,
-`sentinelCheckTiltCondition`, redis/src/sentinel.c (7.0.15), evaluated exactly when they become true.
+`sentinelCheckTiltCondition`, redis/src/sentinel.c (7.0.15), evaluated when they become true.
 """
 
 from everfly.core import probing

@@ -5,8 +5,8 @@ core has given up are ignored, so the shell need not race to silence it.
 
 Each command that an effect sends over a link (`SendPing`, `SendInfo`, `SendHello`, `Ask`,
 `Reconfigure`, `SendScriptKill`) is answered by exactly one of `Ponged`, `InfoReceived`,
-`HelloSent`, `AskReplied`, `Reconfigured`, `ScriptKilled` or, for an error reply where none of these fits,
-`CommandRefused`; or the link ends in `LinkLost`.
+`HelloSent`, `AskReplied`, `Reconfigured`, `ScriptKilled` or, for an error reply where none of
+these fits, `CommandRefused`; or the link ends in `LinkLost`.
 """
 
 from dataclasses import dataclass

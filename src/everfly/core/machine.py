@@ -185,6 +185,7 @@ class Machine:
         self, turn: Turn, link: Link, owner: Instance | PeerLink, fact: Connected
     ) -> None:
         link.is_up = True
+        link.attempts = 0
         link.up_since = link.heard_at = turn.now
         link.local_host = fact.local_host
         link.ping_sent_at = None
@@ -249,6 +250,9 @@ class Machine:
             case InfoReceived():
                 owner.info_is_pending = False
                 convergence.on_info(turn, owner, fact.report)
+                if owner.info_is_wanted:
+                    # Wanted again while this answer was under way.
+                    turn.wake(owner, turn.now)
                 self._look_at_instance(turn, owner)
             case Reconfigured():
                 probing.want_info(turn, owner)

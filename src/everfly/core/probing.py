@@ -96,7 +96,8 @@ def info_period(policy: Policy, instance: Instance, now: Instant) -> Millis:
         is_recent = now - instance.reconf_at < policy.info_fast_for
         return policy.info_fast_period if is_recent else policy.info_failover_period
     if instance.role is Role.PRIMARY:
-        return policy.info_period
+        is_new = not group.replicas and now - instance.created_at < policy.info_period
+        return policy.info_failover_period if is_new else policy.info_period
     report = instance.report
     is_unsettled = (
         failover is not None
@@ -133,7 +134,11 @@ def _is_choked(policy: Policy, shared: PeerLink) -> bool:
 
 
 def _keep_open(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
-    if link.id is None and _is_due(turn, owner, link.attempted_at, period):
+    """Connect when it is time to; each failed attempt makes the next one wait a little longer."""
+    if link.id is not None:
+        return
+    wait = Millis(min(turn.state.policy.ping_period, period * max(link.attempts, 1)))
+    if _is_due(turn, owner, link.attempted_at, wait):
         turn.open(link, owner)
 
 

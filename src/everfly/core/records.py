@@ -40,6 +40,8 @@ class Link:
     """The attempt under way or the connection that is up; None between attempts."""
     is_up: bool = False
     attempted_at: Instant | None = None
+    attempts: int = 0
+    """Since it was last up."""
     up_since: Instant = Instant(0)
     local_host: str = ""
     pending: int = 0

@@ -112,6 +112,7 @@ class Turn:
         state.links_made += 1
         link.id = LinkId(state.links_made)
         link.attempted_at = self.now
+        link.attempts += 1
         link.pending = 0
         state.links[link.id] = (link, owner)
         group = owner.group.name if isinstance(owner, Instance) else None
