@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from servers import Engine, Kind, engine_binary
+from kinds import Engine, Kind, engine_binary
 
 VERSION_TIMEOUT_S: Final = 10.0
 

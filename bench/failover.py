@@ -31,8 +31,9 @@ from hiredis import ReplyError
 
 from environment import environment, kind_version
 from event_log import EventLog
+from kinds import Engine, Kind, missing
 from processes import Connection
-from servers import Deployment, Engine, Kind, missing
+from servers import Deployment
 
 SETTLE_S: Final = (4.0, 6.0)
 """Random, so that no run meets the Sentinels' periods (1 s, 2 s, 10 s) always at the same phase."""

@@ -5,6 +5,7 @@ One thread reads all of them. Times are those of `time.monotonic()`, taken when 
 
 import os
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -46,7 +47,9 @@ class EventLog:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            sys.stderr.write(f"the events of the Sentinels:\n{self}\n")
         os.write(self._wake_write, b"x")
         self._thread.join(5.0)
         for connection in self._connections:
@@ -79,6 +82,13 @@ class EventLog:
                 channel, payload = message[2].decode(), message[3].decode(errors="replace")
                 self._events.append(Event(now, port, channel, payload))
 
+    def __str__(self) -> str:
+        first = self._events[0].at if self._events else 0.0
+        return "\n".join(
+            f"{event.at - first:8.3f} {event.port} {event.channel} {event.payload}"
+            for event in self.since()
+        )
+
     def since(self, start: float = 0.0) -> list[Event]:
         """Return the events that arrived at or after `start`, in order of arrival."""
         return [event for event in tuple(self._events) if event.at >= start]
@@ -86,6 +96,11 @@ class EventLog:
     def of(self, channel: str, start: float = 0.0) -> list[Event]:
         """Return the events of one channel that arrived at or after `start`."""
         return [event for event in self.since(start) if event.channel == channel]
+
+    def watch(self, end: float) -> None:
+        """Return when `time.monotonic()` passes `end`: for what must not happen until then."""
+        self._thread.join(max(0.0, end - time.monotonic()))
+        assert self._thread.is_alive(), "nobody reads the events any more"
 
     def wait_for(
         self, channel: str, *, count: int = 1, start: float = 0.0, within_s: float = 15.0
@@ -97,4 +112,4 @@ class EventLog:
             found = self.of(channel, start)
             return found if len(found) >= count else []
 
-        return until(arrived, within_s, show=lambda: "\n".join(map(str, self.since(start))))
+        return until(arrived, within_s, show=self.__str__)

