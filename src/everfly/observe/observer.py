@@ -50,9 +50,14 @@ class Observer:
         self._credentials = credentials or Credentials()
         self._limit_s = limit_s
         self._clients: dict[Address, Client] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     async def picture(self) -> GroupPicture:
         """Return the group as it is now. Raises nothing: what cannot be asked says why."""
+        async with self._one_at_a_time:
+            return await self._picture()
+
+    async def _picture(self) -> GroupPicture:
         group = self._group
         if group is None:
             group, error = await self._only_group()

@@ -134,16 +134,26 @@ class Process:
 
     async def wait(self) -> int:
         """Wait for its end, without a limit, and return its exit status."""
-        assert self._watching is not None, "it was not made by `start`"
-        return await asyncio.shield(self._watching)
+        return await asyncio.shield(self._watched)
 
-    async def stop(self, grace_s: float) -> int:
-        """Ask it to end, kill it after `grace_s` seconds, and return its exit status."""
+    @property
+    def _watched(self) -> asyncio.Task[int]:
+        assert self._watching is not None, "it was not made by `start`"
+        return self._watching
+
+    async def stop(self, grace_s: float, *, again_s: float | None = None) -> int:
+        """Ask it to end, kill it after `grace_s` seconds, and return its exit status.
+
+        With `again_s` it is asked again every so many seconds: for programs that refuse at times.
+        """
         self.send_signal(signal.SIGTERM)
         # A frozen process takes its SIGTERM only when it goes on.
         self.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(grace_s):
+                while again_s is not None and self.is_running:
+                    await asyncio.wait([self._watched], timeout=again_s)
+                    self.send_signal(signal.SIGTERM)
                 return await self.wait()
         except TimeoutError:
             self.send_signal(signal.SIGKILL)
