@@ -1,0 +1,383 @@
+"""Turn link effects into connections and commands, and what comes back into inputs of the core.
+
+Rules: exactly one input for each command sent, or `LinkLost`; AUTH, CLIENT SETNAME and SUBSCRIBE
+are our own business; commands go out under the names that the group's instances give them; no
+secret reaches a log. Own hellos are recognised by our id, and an INFO or a hello with the same
+bytes as the one before is not parsed again.
+Source: `sentinelReconnectInstance`, `sentinelSendPeriodicCommands`, redis/src/sentinel.c (7.0.15).
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from everfly.core.effects import Ask, Connect, Purpose, Reconfigure
+from everfly.core.inputs import (
+    ChannelHeard,
+    Connected,
+    HelloHeard,
+    HelloSent,
+    Input,
+    LinkLost,
+    Reconfigured,
+)
+from everfly.core.model import Address, Engine, GroupName, Hello, LinkId, RunId
+from everfly.engines.dialect import follow_commands, promote_commands
+from everfly.errors import EverflyError, RemoteError, Unavailable
+from everfly.runtime.hostnames import Hostnames, has_names
+from everfly.runtime.link_connection import Handler, Link, reason_of
+from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
+from everfly.runtime.resolver import Resolver
+from everfly.wire.hello import CHANNEL, format_hello, parse_hello
+from everfly.wire.resp import ErrorReply, Reply, encode_command
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+CONNECT_LIMIT_S: Final = 1.5
+"""For names, TCP and TLS together. The kernel repeats a lost SYN after 1 s; an attempt that hangs
+longer is better begun anew, because the kernel's next repetitions come ever later."""
+
+MALFORMED_LOG_S: Final = 60.0
+"""Between two complaints about hellos of the same sender."""
+
+HELLOS_MAX: Final = 10_000
+"""Remembered hellos, parsed or encoded. Each is a few hundred bytes."""
+
+_PING: Final = encode_command("PING")
+_INFO: Final = encode_command("INFO")
+
+
+class LinkSettings(Protocol):
+    """What people set that concerns links. Asked at each use, so that changes take effect."""
+
+    @property
+    def resolves_hostnames(self) -> bool:
+        """Whether names are resolved."""
+        ...
+
+    @property
+    def shows_hostnames(self) -> bool:
+        """Whether others are told names where we have them."""
+        ...
+
+    @property
+    def source_host(self) -> str:
+        """The local address that connections come from; empty: the system chooses."""
+        ...
+
+    def credentials(self, group: GroupName | None) -> tuple[str, str]:
+        """Return user and password for a group's instances, or for peers (None).
+
+        No password: no AUTH; no user: the default one.
+        """
+        ...
+
+    def command_name(self, group: GroupName | None, command: str) -> str:
+        """Return what a group's instances call a command (upper case)."""
+        ...
+
+    def tls(self, group: GroupName | None) -> ssl.SSLContext | None:
+        """Return how to encrypt links to a group's instances, or to peers; None: not at all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Whom a pool works with: where facts go, who owns its tasks, names and what people set."""
+
+    submit: Callable[[Input], None]
+    tasks: asyncio.TaskGroup
+    resolver: Resolver
+    settings: LinkSettings
+
+
+class LinkPool:
+    """All links of one Sentinel. `me` is its id."""
+
+    def __init__(self, me: RunId, shell: Shell) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._submit = shell.submit
+        self._tasks = shell.tasks
+        self._resolver = shell.resolver
+        self._settings = shell.settings
+        self._me = str(me).encode()
+        self._names = Hostnames(
+            shell.resolver, shell.tasks, lambda: shell.settings.resolves_hostnames
+        )
+        self.infos = InfoMemory(self._loop.time)
+        self._replies = ReplyReader(shell.submit, self._names, self.infos)
+        self._links: dict[LinkId, Link] = {}
+        self._unsent: list[Link] = []
+        self._heard: dict[bytes, Hello] = {}
+        self._said: dict[tuple[Hello, str, str], bytes] = {}
+        self._complaints: dict[tuple[str, str], str] = {}
+        self._malformed_logged: dict[Address, float] = {}
+        self.malformed_hellos = 0
+
+    @property
+    def names(self) -> Hostnames:
+        """Who resolves hosts; also for hellos that peers publish to us directly."""
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def local_host(self, link: LinkId) -> str:
+        """Return our own address on a link that is up; empty otherwise."""
+        found = self._links.get(link)
+        return found.local_host if found is not None and found.is_up else ""
+
+    def connect(self, effect: Connect) -> None:
+        """Open a link; `Connected` or `LinkLost` follows."""
+        link = Link(effect, self)
+        self._links[effect.link] = link
+        link.task = self._tasks.create_task(self._open(link), name=f"connect {effect.to}")
+
+    def disconnect(self, link: LinkId) -> None:
+        """Close a link; nothing follows."""
+        found = self._links.pop(link, None)
+        if found is not None:
+            found.close()
+
+    def close(self) -> None:
+        """Close all links."""
+        for link in tuple(self._links):
+            self.disconnect(link)
+
+    def ping(self, link: LinkId) -> None:
+        """Send PING; `Ponged` follows."""
+        found = self._links.get(link)
+        if found is not None and found.is_up:
+            name = self._settings.command_name(found.effect.group, "PING")
+            command = _PING if name == "PING" else encode_command(name)
+            found.send(command, self._replies.on_pong)
+
+    def ask_info(self, link: LinkId) -> None:
+        """Send INFO; `InfoReceived` or `CommandRefused` follows."""
+        found = self._links.get(link)
+        if found is not None and found.is_up:
+            name = self._settings.command_name(found.effect.group, "INFO")
+            command = _INFO if name == "INFO" else encode_command(name)
+            found.send(command, self._replies.on_info)
+
+    def publish(self, link: LinkId, hello: Hello) -> None:
+        """Send a hello; `HelloSent` follows."""
+        found = self._links.get(link)
+        if found is None or not found.is_up:
+            return
+        try:
+            payload = self._format(hello)
+        except EverflyError as error:
+            self._complain((str(hello.group), "hello"), str(error))
+            self._submit(HelloSent(link))
+            return
+        self._send(found, self._replies.on_published, "PUBLISH", CHANNEL, payload)
+
+    def kill_script(self, link: LinkId) -> None:
+        """Send SCRIPT KILL; `ScriptKilled` follows."""
+        found = self._links.get(link)
+        if found is not None and found.is_up:
+            self._send(found, self._replies.on_script_killed, "SCRIPT", "KILL")
+
+    def ask(self, effect: Ask) -> None:
+        """Ask a peer about a primary; `AskReplied` or `CommandRefused` follows."""
+        found = self._links.get(effect.link)
+        if found is None or not found.is_up:
+            return
+        self._send(
+            found,
+            partial(self._replies.on_asked, effect.group),
+            "SENTINEL",
+            "is-master-down-by-addr",
+            self._shown(effect.primary),
+            effect.primary.port,
+            effect.epoch,
+            effect.candidate or "*",
+        )
+
+    def reconfigure(self, effect: Reconfigure) -> None:
+        """Change the role of an instance; `Reconfigured` follows."""
+        found = self._links.get(effect.link)
+        if found is None or not found.is_up:
+            return
+        engine = self.infos.engine_of(found.effect.to)
+        if effect.follow is None:
+            commands = promote_commands(engine)
+        else:
+            commands = follow_commands(engine, self._shown(effect.follow), effect.follow.port)
+        if engine is Engine.UNKNOWN:
+            log.debug("%s has sent no INFO yet: spoken to as to a Redis", effect.instance)
+
+        def done(error: str | None) -> None:
+            self._submit(Reconfigured(effect.link, error))
+
+        transaction = Transaction(len(commands), str(effect.instance), done)
+        for command in commands:
+            self._send(found, transaction.on_reply, *command)
+
+    def end_turn(self) -> None:
+        """Write what was gathered since the last call."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            for link in unsent:
+                link.flush()
+
+    def on_up(self, link: Link) -> None:
+        """Introduce ourselves on a fresh connection, and tell the core."""
+        effect = link.effect
+        user, password = self._settings.credentials(effect.group)
+        if password:
+            words = (user, password) if user else (password,)
+            self._send(link, self._on_auth, "AUTH", *words)
+        name = f"sentinel-{self._me[:8].decode()}-{effect.purpose.value}"
+        self._send(link, _ignore, "CLIENT", "SETNAME", name)
+        if effect.purpose is Purpose.CHANNEL:
+            self._send(link, self._on_subscribed, "SUBSCRIBE", CHANNEL)
+        link.flush()
+        self._submit(Connected(link.id, link.local_host))
+
+    def on_end(self, link: Link, reason: str, *, is_refusal: bool) -> None:
+        """Forget a link that ended by itself, and tell the core."""
+        self._links.pop(link.id, None)
+        self._submit(LinkLost(link.id, reason, is_refusal))
+
+    def on_message(self, link: Link, payload: bytes) -> None:
+        """Turn a message on the hello channel into a fact."""
+        if self._me in payload:
+            self._submit(ChannelHeard(link.id))
+            return
+        hello = self._heard.get(payload)
+        if hello is not None:
+            self._submit(HelloHeard(link.id, hello))
+            return
+        try:
+            hello = parse_hello(payload)
+        except RemoteError as error:
+            self._on_malformed(link, error)
+            return
+        if has_names(hello.sender, hello.primary):
+            self._names.resolve_hello(hello, partial(self._on_resolved, link))
+            return
+        _remember(self._heard, payload, hello)
+        self._submit(HelloHeard(link.id, hello))
+
+    def on_unsent(self, link: Link) -> None:
+        """Note that a link has something to write at the end of the turn."""
+        self._unsent.append(link)
+
+    async def _open(self, link: Link) -> None:
+        address = link.effect.to
+        source = self._settings.source_host
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await self._loop.create_connection(
+                    lambda: link,
+                    await self._current_ip(address),
+                    address.port,
+                    ssl=self._settings.tls(link.effect.group),
+                    local_addr=(source, 0) if source else None,
+                )
+        except TimeoutError:
+            link.end("Connection timed out", is_refusal=False)
+        except Unavailable as error:
+            link.end(str(error), is_refusal=False)
+        except OSError as error:
+            is_refusal = isinstance(error, ConnectionRefusedError | ConnectionResetError)
+            link.end(reason_of(error), is_refusal=is_refusal)
+        finally:
+            link.task = None
+
+    async def _current_ip(self, address: Address) -> str:
+        """Return where to connect: a name may have moved since the core was told its IP."""
+        known = self._resolver.resolve_now(address.host)
+        if known is not None:
+            return known
+        if not self._settings.resolves_hostnames and address.ip:
+            return address.ip
+        try:
+            return await self._resolver.resolve(address.host)
+        except Unavailable:
+            if address.ip:
+                return address.ip
+            raise
+
+    def _send(self, link: Link, handler: Handler, *words: str | bytes | int) -> None:
+        name = self._settings.command_name(link.effect.group, str(words[0]))
+        link.send(encode_command(name, *words[1:]), handler)
+
+    def _shown(self, address: Address) -> str:
+        """Return the host as others are told it."""
+        return address.host if self._settings.shows_hostnames else address.ip or address.host
+
+    def _format(self, hello: Hello) -> bytes:
+        sender, primary = self._shown(hello.sender), self._shown(hello.primary)
+        # Beside the hello itself, because addresses are equal when they lead to the same place.
+        key = (hello, sender, primary)
+        payload = self._said.get(key)
+        if payload is None:
+            payload = format_hello(
+                Hello(
+                    sender=Address(sender, hello.sender.port),
+                    sender_run_id=hello.sender_run_id,
+                    current_epoch=hello.current_epoch,
+                    group=hello.group,
+                    primary=Address(primary, hello.primary.port),
+                    config_epoch=hello.config_epoch,
+                )
+            )
+            _remember(self._said, key, payload)
+        return payload
+
+    def _on_resolved(self, link: Link, hello: Hello | None) -> None:
+        self._submit(ChannelHeard(link.id) if hello is None else HelloHeard(link.id, hello))
+
+    def _on_malformed(self, link: Link, error: RemoteError) -> None:
+        self._submit(ChannelHeard(link.id))
+        self.malformed_hellos += 1
+        now, sender = self._loop.time(), link.effect.to
+        if now - self._malformed_logged.get(sender, -MALFORMED_LOG_S) >= MALFORMED_LOG_S:
+            _remember(self._malformed_logged, sender, now)
+            log.warning("A message on the hello channel of %s is ignored: %s", sender, error)
+
+    def _on_auth(self, link: Link, reply: Reply) -> None:
+        key = (str(link.effect.group or ""), "auth")
+        if not isinstance(reply, ErrorReply):
+            self._complaints.pop(key, None)
+        elif link.effect.group is None:
+            text = f"Sentinel {link.effect.to} refuses our credentials: {reply.text}"
+            self._complain(key, f"{text}; check sentinel-user and sentinel-pass")
+        else:
+            text = f"{link.effect.to} of {link.effect.group} refuses our credentials: {reply.text}"
+            self._complain(key, f"{text}; check auth-user and auth-pass of this group")
+
+    def _on_subscribed(self, link: Link, reply: Reply) -> None:
+        if isinstance(reply, ErrorReply):
+            text = f"{link.effect.to} refuses the hello channel: {reply.text}"
+            self._complain((str(link.effect.group or ""), "subscribe"), text)
+            link.end(reply.text, is_refusal=False)
+        else:
+            self._submit(ChannelHeard(link.id))
+
+    def _complain(self, key: tuple[str, str], text: str) -> None:
+        """Log what stays wrong until somebody mends it, once."""
+        if self._complaints.get(key) != text:
+            _remember(self._complaints, key, text)
+            log.warning("%s", text)
+
+
+def _ignore(_link: Link, _reply: Reply) -> None:
+    """Take the reply to a command whose outcome does not matter."""
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    """Keep a value, and let the oldest go when there are too many."""
+    memory[key] = value
+    if len(memory) > HELLOS_MAX:
+        del memory[next(iter(memory))]

@@ -1,0 +1,144 @@
+"""Turn log records into lines as Redis writes them, on stdout or in a file.
+
+    PID:X DD Mon YYYY HH:MM:SS.mmm C message
+
+Rules: nothing goes to stderr in normal life; a file that was renamed or removed is opened anew, so
+that it can be rotated; a message is one line, and nothing in it can steer a terminal; a log that
+cannot be written never stops what is logged.
+Source: `serverLogRaw`, redis/src/server.c (7.0.15).
+"""
+
+import logging
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Final, TextIO
+
+VERBOSE: Final = logging.INFO
+NOTICE: Final = 25
+"""Between INFO and WARNING: what an operator should see, while nothing is wrong."""
+
+NOTHING: Final = logging.CRITICAL + 1
+"""A level above all others."""
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "verbose": VERBOSE,
+    "notice": NOTICE,
+    "warning": logging.WARNING,
+    "nothing": NOTHING,
+}
+"""The words of `loglevel`."""
+
+REOPEN_CHECK_S: Final = 1.0
+"""How long a line may still go into a file that was rotated away."""
+
+MESSAGE_CHARS_MAX: Final = 8_192
+"""A traceback fits; a megabyte that somebody sent does not."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NAMED: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+class LineFormatter(logging.Formatter):
+    """Writes lines as Redis does; `X` is the role letter of a Sentinel."""
+
+    _MARKS: Final = ((logging.WARNING, "#"), (NOTICE, "*"), (VERBOSE, "-"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line without its end."""
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        mark = next((sign for level, sign in self._MARKS if record.levelno >= level), ".")
+        day = time.strftime("%d %b %Y %H:%M:%S", time.localtime(record.created))
+        return f"{os.getpid()}:X {day}.{record.msecs:03.0f} {mark} {escaped(text)}"
+
+
+def escaped(text: str) -> str:
+    r"""Return text on one line and without control characters: `\n`, `\x1b`; bounded in length."""
+    if len(text) > MESSAGE_CHARS_MAX:
+        text = text[:MESSAGE_CHARS_MAX] + "... (cut)"
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match.group()
+    code = ord(char)
+    return _NAMED.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+class LineHandler(logging.Handler):
+    """Writes lines to a file, or to stdout when `path` is empty.
+
+    Raises OSError at construction when the file cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.setFormatter(LineFormatter())
+        self._path = path
+        self._checked_at = time.monotonic()
+        self._stream: TextIO = self._open() if path else sys.stdout
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; what cannot be written is lost."""
+        try:
+            line = self.format(record)
+            if self._path:
+                self._reopen_if_moved()
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            # A full disk or a closed pipe: there is nobody left to tell.
+            return
+        except Exception:  # noqa: BLE001 - a wrong format string must not stop a failover
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._path:
+            self._stream.close()
+        super().close()
+
+    def _open(self) -> TextIO:
+        return Path(self._path).open("a", encoding="utf-8", errors="backslashreplace")
+
+    def _reopen_if_moved(self) -> None:
+        now = time.monotonic()
+        if now - self._checked_at < REOPEN_CHECK_S:
+            return
+        self._checked_at = now
+        ours = os.fstat(self._stream.fileno())
+        try:
+            there = Path(self._path).stat()
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        fresh = self._open()
+        self._stream.close()
+        self._stream = fresh
+
+
+def set_up(path: str, level: str) -> None:
+    """Send all logs of this process to `path` (stdout when empty), from `level` on.
+
+    `level` is a word of `LEVELS`. Raises OSError when the file cannot be opened.
+    """
+    handler = LineHandler(path)
+    root = logging.getLogger()
+    for old in tuple(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` on, a word of `LEVELS`."""
+    logging.getLogger().setLevel(LEVELS[level])
+    # Of the event loop itself only complaints: its debug lines tell of each slow callback.
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
