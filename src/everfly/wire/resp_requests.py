@@ -26,10 +26,11 @@ _LENGTH = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 _SPLIT_PLAIN = re.compile(rb"[^\"'\x0b\x0c]*")
 _TOKEN = re.compile(
-    rb"[ \t\n\r\x0b\x0c]*"
-    rb"(?P<plain>[^ \t\n\r\"']*)"
-    rb"(?:\"(?P<double>[^\"\\]*(?:\\.[^\"\\]*)*)\"(?=[ \t\n\r\x0b\x0c]|\Z)"
-    rb"|'(?P<single>[^'\\]*(?:\\'[^'\\]*|\\(?!')[^'\\]*)*)'(?=[ \t\n\r\x0b\x0c]|\Z)"
+    # Nothing is ever given back (`*+`), so a match takes at least one byte and linear time.
+    rb"[ \t\n\r\x0b\x0c]*+"
+    rb"(?P<plain>[^ \t\n\r\"']*+)"
+    rb"(?:\"(?P<double>[^\"\\]*+(?:\\.[^\"\\]*+)*+)\"(?=[ \t\n\r\x0b\x0c]|\Z)"
+    rb"|'(?P<single>[^'\\]*+(?:\\'?+[^'\\]*+)*+)'(?=[ \t\n\r\x0b\x0c]|\Z)"
     rb"|(?=[ \t\n\r]|\Z))",
     re.DOTALL,
 )
