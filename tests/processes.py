@@ -100,8 +100,8 @@ def _shown(show: Callable[[], object]) -> object:
 class Connection:
     """A plain blocking RESP connection, independent of the code under test."""
 
-    def __init__(self, port: int, *, timeout_s: float = 2.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+    def __init__(self, port: int, *, host: str = "127.0.0.1", timeout_s: float = 2.0) -> None:
+        self.socket = socket.create_connection((host, port), timeout=timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = hiredis.Reader()
 
