@@ -57,6 +57,7 @@ class Deployment:
         self._crew = Crew(settings, home, self._note_exit)
         self._supervising: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._is_described = home.description() is not None
         self.supervisor: Final = Supervisor(self._crew, self._describe)
 
     @classmethod
@@ -121,6 +122,10 @@ class Deployment:
             await self._start()
         except BaseException:
             await self.stop()
+            if not self._is_described:
+                # It never existed: the next try may choose other ports.
+                for sentinel in self.sentinels:
+                    self._home.forget_sentinel(sentinel.name)
             raise
         self._supervising = asyncio.create_task(self.supervisor.run(), name="supervisor")
 
@@ -129,7 +134,6 @@ class Deployment:
         check_free(HOST, self._purposes())
         self._home.write_password(settings.password)
         primary = self._first_primary()
-        self._describe()
         await crew.start_instance(primary, None)
         await crew.until_answers(primary)
         # Nobody else can be the primary: so says the newest file, or there never was another.
@@ -142,6 +146,7 @@ class Deployment:
         for sentinel in crew.sentinels:
             await crew.start_sentinel(sentinel, primary.address)
         await asyncio.gather(*map(crew.until_answers, crew.sentinels))
+        self._is_described = True
         self._describe()
         await self.supervisor.look()
 
@@ -315,6 +320,9 @@ class Deployment:
             self._describe()
 
     def _describe(self) -> None:
+        """Tell other commands what there is, once there is a deployment at all."""
+        if not self._is_described:
+            return
         settings = self.settings
         is_running = any(each.is_running for each in self.members) or not self._is_stopping
         self._home.write_description(

@@ -142,6 +142,10 @@ class Home:
         except OSError as error:
             raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
 
+    def forget_sentinel(self, name: str) -> None:
+        """Remove what a Sentinel wrote down, so that it starts afresh. It must not run."""
+        self.sentinel_file(name).unlink(missing_ok=True)
+
     def description(self) -> Description | None:
         """Return the description of the deployment that was here before, or None."""
         return read_description(self.directory)

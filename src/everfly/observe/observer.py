@@ -195,17 +195,13 @@ async def picture(
 
 
 def _known_instances(views: Sequence[SentinelView]) -> list[Address]:
-    """Return every instance that any Sentinel names: primaries first, else by address."""
-    primaries: dict[Address, None] = {}
-    replicas: dict[Address, None] = {}
-    for view in views:
-        if view.client_address is not None:
-            primaries[view.client_address] = None
-        if view.primary is not None:
-            primaries[view.primary.address] = None
-        replicas |= dict.fromkeys(each.address for each in view.replicas)
-    rest = sorted((each for each in replicas if each not in primaries), key=_order)
-    return [*primaries, *rest][:INSTANCES_MAX]
+    """Return every instance that any Sentinel names, by address: the order survives a failover."""
+    known = [view.client_address for view in views]
+    known += [view.primary.address for view in views if view.primary is not None]
+    # Cut before sorting, so that too many replicas never displace a primary.
+    known += [each.address for view in views for each in view.replicas]
+    different = list(dict.fromkeys(each for each in known if each is not None))
+    return sorted(different[:INSTANCES_MAX], key=_order)
 
 
 def _order(address: Address) -> tuple[str, int]:

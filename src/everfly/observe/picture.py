@@ -171,6 +171,8 @@ def _replica_problems(instance: InstanceView, picture: GroupPicture) -> Iterator
     if not instance.is_reachable:
         yield f"the replica {instance.address} does not answer: {instance.error}"
     elif report.role is Role.PRIMARY:
+        if "promoted" in instance.flags:
+            return  # it is meant to be, in a failover that is running
         yield f"{instance.address} says that it is a primary too"
     elif picture.primary is not None and report.primary != picture.primary:
         yield f"the replica {instance.address} follows {report.primary or 'nobody'}"

@@ -13,6 +13,7 @@ For our own questions to instances and Sentinels (never on the way of user traff
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -285,5 +286,7 @@ def _watch_line(writer: asyncio.StreamWriter) -> None:
 
 
 def _reason(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return str(strerror) if strerror else str(error) or type(error).__name__
+    # Of a failed connection asyncio's own text says which call failed, but not why.
+    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

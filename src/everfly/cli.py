@@ -1,0 +1,44 @@
+"""Turn the command line into one of the programs of Everfly.
+
+A program is imported when it is asked for: `everfly sentinel` must answer within half a second, so
+it must not wait for what only tables and live views need.
+"""
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+from everfly import __version__
+
+PROGRAMS: Final = {
+    "up": "everfly.local.commands:up",
+    "status": "everfly.observe.commands:status",
+    "events": "everfly.observe.commands:events",
+    "sentinel": "everfly.sentinel.command_line:sentinel",
+}
+"""Name on the command line -> module and its click command."""
+
+
+class Programs(click.Group):
+    """Commands that are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return all names."""
+        return list(PROGRAMS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Return a command, imported now, or None when there is none of that name."""
+        place = PROGRAMS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Programs)
+@click.version_option(__version__, package_name="everfly")
+def main() -> None:
+    """Keep a Dragonfly, Valkey or Redis data store always on."""
