@@ -86,8 +86,7 @@ def _on_replica_says_primary(turn: Turn, replica: Instance) -> None:
         turn, replica, patience
     )
     if (is_stale or is_settled) and _looks_sane(turn, group):
-        turn.notify(Event.CONVERT_TO_REPLICA, replica)
-        _follow_primary(turn, replica)
+        _follow_primary(turn, replica, Event.CONVERT_TO_REPLICA)
 
 
 def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceReport) -> None:
@@ -100,8 +99,7 @@ def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceRepo
             and _has_been_up(turn, replica, patience)
             and _looks_sane(turn, group)
         ):
-            turn.notify(Event.FIX_REPLICA, replica)
-            _follow_primary(turn, replica)
+            _follow_primary(turn, replica, Event.FIX_REPLICA)
     if group.failover is None or report.primary != group.current.address:
         return
     if replica.reconf is Reconf.SENT:
@@ -112,8 +110,15 @@ def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceRepo
         turn.notify(Event.RECONF_DONE, replica)
 
 
-def _follow_primary(turn: Turn, replica: Instance) -> None:
+def _follow_primary(turn: Turn, replica: Instance, event: Event) -> None:
     group = replica.group
+    at = replica.brought_back_at
+    if at is not None and turn.now - at < turn.state.policy.info_failover_period:
+        # Its answer to an order is followed by INFO at once. Where it refuses, or takes time to
+        # obey, orders and INFO would chase each other as fast as the network goes.
+        return
+    replica.brought_back_at = turn.now
+    turn.notify(event, replica)
     failover.send_role(turn, replica, group.primary.address, group.config_epoch)
 
 

@@ -111,6 +111,9 @@ class Instance(Timed):
     """A primary that restarted with less data than its replicas hold: it counts as down."""
     is_stale_primary: bool = False
     """It was the primary of an older config epoch, and has not been seen as a replica since."""
+    brought_back_at: Instant | None = None
+    """When it was last told, outside of failovers, to follow the primary; None: not in this role
+    and under this primary."""
     script_kill_is_sent: bool = False
     reconf: Reconf = Reconf.NONE
     reconf_at: Instant = Instant(0)

@@ -175,6 +175,7 @@ def _settle(turn: Turn, instance: Instance, role: Role) -> None:
     instance.rebooted_at = None
     instance.is_reborn = False
     instance.is_stale_primary = False
+    instance.brought_back_at = None
     if instance.commands.owes_since is not None:
         instance.commands.owes_since = turn.now
     instance.role_reported = role
