@@ -1,9 +1,9 @@
 """Carry out one failover: the states and what leads from one to the next.
 
     wait_start ──elected or forced──► select_slave ──► send_slaveof_noone ──► wait_promotion
-        │ not elected                    │ no good slave    │ link down too long   │ too long
-        ▼                                ▼                  ▼                      ▼
-      abort                            abort              abort                  abort
+        │ not elected                    │ no good slave                           │ too long
+        ▼                                ▼                                         ▼
+      abort                            abort                                     abort
 
     wait_promotion ──INFO says master──► reconf_slaves ──all follow, or time is up──► update_config
 
@@ -132,10 +132,9 @@ def _select(turn: Turn, group: Group, failover: Failover) -> bool:
     return True
 
 
-def _send_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
+def _send_promotion(turn: Turn, _group: Group, failover: Failover) -> bool:
+    # Chosen in this very step, for one thing because it is connected.
     promoted = _chosen(failover)
-    if not promoted.commands.is_up:
-        return _abort_if_late(turn, group, failover)
     promoted.reconf_at = turn.now
     send_role(turn, promoted, None, failover.epoch)
     _enter(turn, failover, FailoverState.WAIT_PROMOTION)
@@ -144,11 +143,7 @@ def _send_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
 
 
 def _wait_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
-    # Its INFO leads on, through `on_promoted`.
-    return _abort_if_late(turn, group, failover)
-
-
-def _abort_if_late(turn: Turn, group: Group, failover: Failover) -> bool:
+    """Give up when it is late. Until then its INFO leads on, through `on_promoted`."""
     at = failover.changed_at + group.settings.failover_timeout
     if turn.now <= at:
         turn.wake(group, at + 1)

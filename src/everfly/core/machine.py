@@ -130,9 +130,9 @@ class Machine:
         """Return when to call `step` with `TimerExpired`; None: never. Ask after each step."""
         at = self._state.alarms.earliest()
         tilt_ends_at = detector.tilt_ends_at(self._state)
-        if at is None or tilt_ends_at is None:
-            return at or tilt_ends_at
-        return min(at, tilt_ends_at)
+        if at is None:
+            return tilt_ends_at
+        return at if tilt_ends_at is None else min(at, tilt_ends_at)
 
     # What others may read.
 
