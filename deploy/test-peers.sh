@@ -19,12 +19,12 @@ PROGRAMS
 
 say() {
   for package in "${missing[@]}"; do
-    echo "test-peers: $package is missing ($1); tests that need it are skipped" >&2
+    echo "test-peers: $package is missing, $1; tests that need it are skipped" >&2
   done
   exit 0
 }
-[ "$(id -u)" -eq 0 ] || say "not root, so it cannot be installed; run: apt-get install ${missing[*]}"
-command -v apt-get >/dev/null 2>&1 || say "no apt-get on this machine"
+[ "$(id -u)" -eq 0 ] || say "and only root can install it"
+command -v apt-get >/dev/null 2>&1 || say "and there is no apt-get to install it"
 
 # Debian starts a service when its package is installed, unless this program says no (101: "action
 # forbidden by policy"). A machine that has a policy of its own keeps it.
@@ -43,10 +43,11 @@ install() {
 }
 # The package lists may be absent or old: fetch them only if it does not work without.
 if ! install; then
-  apt-get update --quiet >"$log" 2>&1 && install || {
+  apt-get update --quiet >"$log" 2>&1 || true
+  if ! install; then
     tail -n 5 "$log" >&2
     rm -f "$log"
-    say "apt-get failed"
-  }
+    say "and apt-get failed, see above"
+  fi
 fi
 rm -f "$log"

@@ -182,7 +182,10 @@ class Sentinel:
         """A Sentinel answers PING."""
         if self.child is None or self.child.exit_status is not None:
             raise RuntimeError(f"the {self.kind.value} Sentinel ended:\n{self.log_tail()}")
-        return self.ask("PING") == b"PONG"
+        try:
+            return self.ask("PING") == b"PONG"
+        except hiredis.ReplyError as error:
+            return str(error).startswith("NOAUTH")  # it runs, for those who know the password
 
     def ask(self, *args: str | bytes | int) -> object:
         return ask(self.port, *args)
