@@ -43,7 +43,7 @@ OUTPUT_PER_TURN_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An answer that is already bytes: one reply, none, or several."""
+    """Bytes to send as they are: no reply at all, or messages, which CLIENT REPLY OFF lets pass."""
 
     data: bytes
 
@@ -316,7 +316,7 @@ class ClientConnection(asyncio.Protocol):
         outcome = self._home.execute(self, command)
         is_silent = self.is_muted or self.skips == 1
         if not isinstance(outcome, Later):
-            if not is_silent:
+            if not is_silent or isinstance(outcome, Encoded):
                 self._answer(outcome)
             return
         slot = _Slot()

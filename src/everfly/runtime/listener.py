@@ -1,19 +1,20 @@
 """Turn a port into a RESP service for any table of commands.
 
-    listener = Listener(limits, commands)
+    listener = Listener(limits, make_commands)
     await listener.start(["127.0.0.1"], 26379)
     ...
     await listener.stop()
 
 It owns the clients: takes them in up to a limit, closes those that idle or hoard, and ends all at
-the end. What commands mean is the business of `Commands`. Everything runs in one event loop.
+the end. What commands mean is the business of `Commands`, which are made with the listener at
+hand. Everything runs in one event loop.
 Source: redis/src/networking.c, redis/src/server.c (7.0.15).
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -90,6 +91,10 @@ class Commands(Protocol):
         """Carry out one command, never empty. Called in the order in which they came."""
         ...
 
+    def joined(self, client: ClientConnection) -> None:
+        """Prepare a new client, before its first command."""
+        ...
+
     def left(self, client: ClientConnection) -> None:
         """Forget a client that is gone."""
         ...
@@ -98,14 +103,14 @@ class Commands(Protocol):
 class Listener:
     """All clients of one service."""
 
-    def __init__(self, limits: Limits, commands: Commands) -> None:
+    def __init__(self, limits: Limits, make_commands: "Callable[[Listener], Commands]") -> None:
         self.limits: Final = limits
         self.traffic: Final = Traffic()
         self.clients: Final[dict[int, ClientConnection]] = {}
         """By id, in the order of their coming."""
         self.port = 0
         """Where it listens, once started; the one chosen by the system for port 0."""
-        self._commands = commands
+        self._commands = make_commands(self)
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._last_id = 0
@@ -184,6 +189,7 @@ class Listener:
         self.traffic.connections += 1
         self.clients[client.id] = client
         client.probe_every(self.limits.tcp_keepalive_s)
+        self._commands.joined(client)
         return True
 
     def closed(self, client: ClientConnection) -> None:

@@ -70,11 +70,19 @@ def close_unix(path: Path) -> None:
 
 def _listening(bind: str, port: int, backlog: int) -> socket.socket | None:
     host = bind.removeprefix("-")
-    is_v6 = ":" in host
     try:
-        raw = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
+        return _bound(host, port, backlog)
     except OSError as error:
-        return _none_if_missing(bind, port, error)
+        if bind.startswith("-") and error.errno in _MISSING:
+            return None
+        raise SettingsError(
+            f"Could not create server TCP listening socket {host}:{port}: bind: {_why(error)}"
+        ) from error
+
+
+def _bound(host: str, port: int, backlog: int) -> socket.socket:
+    is_v6 = ":" in host
+    raw = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_v6:
@@ -82,19 +90,10 @@ def _listening(bind: str, port: int, backlog: int) -> socket.socket | None:
         raw.setblocking(False)
         raw.bind(({"*": "", "::*": "::"}.get(host, host), port))
         raw.listen(backlog)
-    except OSError as error:
+    except OSError:
         raw.close()
-        return _none_if_missing(bind, port, error)
+        raise
     return raw
-
-
-def _none_if_missing(bind: str, port: int, error: OSError) -> None:
-    if bind.startswith("-") and error.errno in _MISSING:
-        return
-    raise SettingsError(
-        f"Could not create server TCP listening socket {bind.removeprefix('-')}:{port}: bind: "
-        f"{_why(error)}"
-    ) from error
 
 
 def _why(error: OSError) -> str:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from everfly.core.effects import Result
 from everfly.core.inputs import Input
-from everfly.core.model import Address, GroupName, LinkId, Millis, Token
+from everfly.core.model import Address, GroupName, Hello, LinkId, Millis, Token
 from everfly.core.notices import Notice
 from everfly.core.snapshot import DurableState, GroupView
 
@@ -86,6 +86,14 @@ class Resolver(Protocol):
 
     async def resolve(self, host: str) -> str:
         """Return the IP of `host`. Raises `Unavailable` when there is none, or not in time."""
+        ...
+
+
+class HelloResolver(Protocol):
+    """Names in hellos become addresses. Implemented by `runtime.hostnames.Hostnames`."""
+
+    def resolve_hello(self, hello: Hello, then: Callable[[Hello | None], None]) -> None:
+        """Call `then` with the hello as it is to be believed, or None; at once where possible."""
         ...
 
 

@@ -1,0 +1,190 @@
+"""The CLIENT commands, but for CLIENT KILL and CLIENT TRACKING, which have their own modules.
+
+Source: `clientCommand`, redis/src/networking.c (7.0.15).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from everfly.runtime.client_connection import NO_REPLY, ClientConnection, Outcome
+from everfly.sentinel.commands.arguments import (
+    NOT_AN_INTEGER,
+    SYNTAX_ERROR,
+    lower,
+    to_integer,
+    wrong_usage,
+)
+from everfly.sentinel.commands.connection import DONE, set_name
+from everfly.sentinel.commands.desk import Desk
+from everfly.sentinel.commands.help_texts import CLIENT_HELP
+from everfly.wire.resp import ErrorReply, Verbatim, to_bytes, to_text
+
+TYPES: Final = {
+    "normal": "normal",
+    "pubsub": "pubsub",
+    "master": "master",
+    "replica": "replica",
+    "slave": "replica",
+}
+"""Words for a kind of client; of the last kinds a Sentinel has none.
+Source: `getClientTypeByName`, redis/src/networking.c (7.0.15)."""
+
+PAUSE_MS_MAX: Final = 2**53
+"""A pause beyond it would not be a time any more."""
+
+
+def getname(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT GETNAME."""
+    del desk, command
+    return client.name or None
+
+
+def setname(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT SETNAME name."""
+    del desk
+    return set_name(client, command[2]) or DONE
+
+
+def id_of(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT ID."""
+    del desk, command
+    return client.id
+
+
+def info(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT INFO: the caller's line of CLIENT LIST."""
+    del command
+    return Verbatim(_lines(desk, [client]))
+
+
+def list_all(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT LIST [TYPE type | ID id ...]."""
+    del client
+    clients: Iterable[ClientConnection] = desk.listener.clients.values()
+    words = command[2:]
+    if len(words) == 2 and lower(words[0]) == "type":
+        kind = TYPES.get(lower(words[1]))
+        if kind is None:
+            return unknown_type(words[1])
+        clients = [other for other in clients if other.kind == kind]
+    elif len(words) > 1 and lower(words[0]) == "id":
+        ids = [to_integer(word) for word in words[1:]]
+        if None in ids:
+            return ErrorReply("ERR Invalid client ID")
+        known = desk.listener.clients
+        clients = [known[number] for number in ids if number in known]
+    elif words:
+        return SYNTAX_ERROR
+    return Verbatim(_lines(desk, clients))
+
+
+def unknown_type(word: bytes) -> ErrorReply:
+    """Return the answer to a kind of client that does not exist."""
+    return ErrorReply(f"ERR Unknown client type '{to_text(word)[:128]}'")
+
+
+def reply(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT REPLY ON | OFF | SKIP."""
+    del desk
+    match lower(command[2]):
+        case "on":
+            client.is_muted = False
+            client.skips = 0
+            return DONE
+        case "off":
+            client.is_muted = True
+        case "skip":
+            if not client.is_muted:
+                client.skips = 2
+        case _:
+            return SYNTAX_ERROR
+    return NO_REPLY
+
+
+def no_evict(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT NO-EVICT ON | OFF."""
+    del desk
+    word = lower(command[2])
+    if word not in ("on", "off"):
+        return SYNTAX_ERROR
+    client.is_eviction_free = word == "on"
+    return DONE
+
+
+def pause(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT PAUSE milliseconds [WRITE | ALL]."""
+    del client
+    if len(command) > 4:
+        return wrong_usage(command[1], "CLIENT")
+    mode = lower(command[3]) if len(command) == 4 else "all"
+    if mode not in ("write", "all"):
+        return ErrorReply("ERR CLIENT PAUSE mode must be WRITE or ALL")
+    milliseconds = to_integer(command[2])
+    if milliseconds is None or milliseconds > PAUSE_MS_MAX:
+        return ErrorReply("ERR timeout is not an integer or out of range")
+    if milliseconds < 0:
+        return ErrorReply("ERR timeout is negative")
+    if milliseconds:
+        desk.pause.begin(milliseconds / 1000, for_writes_only=mode == "write")
+    return DONE
+
+
+def unpause(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT UNPAUSE."""
+    del client, command
+    desk.pause.end()
+    return DONE
+
+
+def unblock(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT UNBLOCK id [TIMEOUT | ERROR]. No command of a Sentinel blocks."""
+    del desk, client
+    if len(command) > 4:
+        return wrong_usage(command[1], "CLIENT")
+    if len(command) == 4 and lower(command[3]) not in ("timeout", "error"):
+        return ErrorReply("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    return NOT_AN_INTEGER if to_integer(command[2]) is None else 0
+
+
+def help_(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT HELP."""
+    del desk, client, command
+    return CLIENT_HELP
+
+
+def _lines(desk: Desk, clients: Iterable[ClientConnection]) -> bytes:
+    now = asyncio.get_running_loop().time()
+    return b"".join([_line(desk, client, now) for client in clients])
+
+
+def _line(desk: Desk, client: ClientConnection, now: float) -> bytes:
+    """Describe a client as `catClientInfoString` does, what does not exist here as 0."""
+    output = client.held_output
+    redirect = client.tracking.redirect if client.tracking.is_on else -1
+    head = f"id={client.id} addr={client.addr} laddr={client.laddr} fd={client.fd} name="
+    tail = (
+        f" age={int(now - client.opened_at)} idle={int(now - client.active_at)}"
+        f" flags={_flags(desk, client)} db=0 sub={len(client.channels)}"
+        f" psub={len(client.patterns)} ssub=0 multi=-1 qbuf={client.held_input} qbuf-free=0"
+        f" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output}"
+        f" tot-mem={client.held_input + output} events=r"
+        f" cmd={client.command_name or 'NULL'} user={client.user} redir={redirect}"
+        f" resp={client.protocol}\n"
+    )
+    return to_bytes(head) + client.name + to_bytes(tail)
+
+
+def _flags(desk: Desk, client: ClientConnection) -> str:
+    tracking = client.tracking
+    is_redirect_broken = bool(tracking.redirect) and tracking.redirect not in desk.listener.clients
+    facts = {
+        "P": client.kind == "pubsub",
+        "t": tracking.is_on,
+        "R": tracking.is_on and is_redirect_broken,
+        "B": tracking.is_broadcast,
+        "c": client.is_closing,
+        "U": client.is_unix_socket,
+        "e": client.is_eviction_free,
+    }
+    return "".join(letter for letter, holds in facts.items() if holds) or "N"
