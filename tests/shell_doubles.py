@@ -2,6 +2,7 @@
 """Doubles at the ports of the shell: a machine that does as it is told, links that remember."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -157,3 +158,12 @@ async def turns(count: int = 10) -> None:
     """Let the event loop run what is ready, and what that makes ready."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
+    """Let the event loop and other threads run until the condition holds."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within_s:g} s: {condition.__doc__ or condition}")
+        await asyncio.sleep(0.001)

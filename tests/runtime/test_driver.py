@@ -130,8 +130,10 @@ class StoppedInSelect(selectors.DefaultSelector):
 
 def test_what_arrived_while_we_slept_is_decided_on_before_the_timer() -> None:
     selector = StoppedInSelect()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-        runner.run(_sleep_over_a_deadline(selector))
+    # Not a Runner: it would take away the loop that pytest-asyncio keeps for its own use.
+    loop = asyncio.SelectorEventLoop(selector)
+    with contextlib.closing(loop):
+        loop.run_until_complete(_sleep_over_a_deadline(selector))
 
 
 async def _sleep_over_a_deadline(selector: StoppedInSelect) -> None:

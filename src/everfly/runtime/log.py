@@ -11,10 +11,9 @@ Source: `serverLogRaw`, redis/src/server.c (7.0.15).
 import logging
 import os
 import re
-import sys
 import time
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 VERBOSE: Final = logging.INFO
 NOTICE: Final = 25
@@ -35,10 +34,15 @@ LEVELS: Final = {
 REOPEN_CHECK_S: Final = 1.0
 """How long a line may still go into a file that was rotated away."""
 
+STDOUT: Final = 1
+
 MESSAGE_CHARS_MAX: Final = 8_192
 """A traceback fits; a megabyte that somebody sent does not."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What moves a cursor, breaks a line or turns the direction of text, and what is no character."""
 _NAMED: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -73,25 +77,28 @@ def _escape(match: re.Match[str]) -> str:
 class LineHandler(logging.Handler):
     """Writes lines to a file, or to stdout when `path` is empty.
 
-    Raises OSError at construction when the file cannot be opened.
+    A file is looked for under its name every `check_s` seconds. Raises OSError at construction when
+    it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, check_s: float = REOPEN_CHECK_S) -> None:
         super().__init__()
         self.setFormatter(LineFormatter())
         self._path = path
+        self._check_s = check_s
         self._checked_at = time.monotonic()
-        self._stream: TextIO = self._open() if path else sys.stdout
+        self._descriptor = _open(path) if path else STDOUT
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; what cannot be written is lost."""
         try:
-            line = self.format(record)
+            data = (self.format(record) + "\n").encode()
             if self._path:
                 self._reopen_if_moved()
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
+            # Past all buffers: they would keep what a full disk refused, and try it again for ever.
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
             # A full disk or a closed pipe: there is nobody left to tell.
             return
         except Exception:  # noqa: BLE001 - a wrong format string must not stop a failover
@@ -99,28 +106,30 @@ class LineHandler(logging.Handler):
 
     def close(self) -> None:
         """Close the file."""
-        if self._path:
-            self._stream.close()
+        if self._path and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
         super().close()
-
-    def _open(self) -> TextIO:
-        return Path(self._path).open("a", encoding="utf-8", errors="backslashreplace")
 
     def _reopen_if_moved(self) -> None:
         now = time.monotonic()
-        if now - self._checked_at < REOPEN_CHECK_S:
+        if now - self._checked_at < self._check_s:
             return
         self._checked_at = now
-        ours = os.fstat(self._stream.fileno())
+        ours = os.fstat(self._descriptor)
         try:
             there = Path(self._path).stat()
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
         except FileNotFoundError:
             pass
-        fresh = self._open()
-        self._stream.close()
-        self._stream = fresh
+        fresh = _open(self._path)
+        os.close(self._descriptor)
+        self._descriptor = fresh
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def set_up(path: str, level: str) -> None:

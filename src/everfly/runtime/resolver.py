@@ -7,6 +7,7 @@ the last good answer usable, because a name server that is down says nothing abo
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,7 +32,7 @@ class _Known:
     ip: str
     """Empty: it could not be resolved, and never could."""
     until: float
-    """In seconds of the loop's clock: then it is asked anew."""
+    """By the clock: then it is asked anew."""
     failure: str = ""
 
 
@@ -48,10 +49,22 @@ def look_up(host: str) -> str:
 
 
 class Resolver:
-    """Names of instances and peers to IP addresses. `look_up` blocks, on a thread of its own."""
+    """Names of instances and peers to IP addresses.
 
-    def __init__(self, look_up: Callable[[str], str] = look_up) -> None:
+    `look_up` blocks, on a thread of its own, for as long as it likes: after `limit_s` nobody waits
+    for it. `clock` counts seconds.
+    """
+
+    def __init__(
+        self,
+        look_up: Callable[[str], str] = look_up,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        limit_s: float = LOOKUP_LIMIT_S,
+    ) -> None:
         self._look_up = look_up
+        self._clock = clock
+        self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
         self._known: dict[str, _Known] = {}
         self._running: dict[str, asyncio.Task[str]] = {}
@@ -62,7 +75,7 @@ class Resolver:
         known = self._known.get(host)
         if known is None:
             return literal_ip(host)
-        return known.ip if known.ip and self._loop.time() < known.until else None
+        return known.ip if known.ip and self._clock() < known.until else None
 
     async def resolve(self, host: str) -> str:
         """Return an IP address, IPv4 or IPv6 as the system prefers.
@@ -73,7 +86,7 @@ class Resolver:
         if found is not None:
             return found
         known = self._known.get(host)
-        if known is not None and not known.ip and self._loop.time() < known.until:
+        if known is not None and not known.ip and self._clock() < known.until:
             raise Unavailable(known.failure)
         task = self._running.get(host)
         if task is None:
@@ -91,9 +104,9 @@ class Resolver:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _ask(self, host: str) -> str:
-        failure = f"Failed to resolve hostname '{host}': no answer within {LOOKUP_LIMIT_S:g} s"
+        failure = f"Failed to resolve hostname '{host}': no answer within {self._limit_s:g} s"
         try:
-            async with asyncio.timeout(LOOKUP_LIMIT_S):
+            async with asyncio.timeout(self._limit_s):
                 return self._remember(host, await self._in_slot(host))
         except TimeoutError:
             pass
@@ -102,7 +115,7 @@ class Resolver:
             failure = f"Failed to resolve hostname '{host}': {_reason(error)}"
         known = self._known.get(host)
         last_good = known.ip if known is not None else ""
-        self._store(host, _Known(last_good, self._loop.time() + NEGATIVE_TTL_S, failure))
+        self._store(host, _Known(last_good, self._clock() + NEGATIVE_TTL_S, failure))
         if last_good:
             return last_good
         raise Unavailable(failure)
@@ -120,7 +133,7 @@ class Resolver:
             work.exception()  # Seen, also where nobody waits for it any more.
 
     def _remember(self, host: str, ip: str) -> str:
-        self._store(host, _Known(ip, self._loop.time() + TTL_S))
+        self._store(host, _Known(ip, self._clock() + TTL_S))
         return ip
 
     def _store(self, host: str, known: _Known) -> None:

@@ -1,0 +1,293 @@
+"""Turn durable state and settings into the parts of a Sentinel, wired together, and run them.
+
+    clients, peers ──► Listener ──► commands ──────► Driver ──► Machine
+    instances, peers ──► LinkPool ─────────────────►   │
+                            ▲                          ▼
+                            └─────────────────────── Executor ──► StateFile, Scripts, PubSub, log
+
+Rules: one task group owns every task; nothing is watched before the port is ours and the state is
+known to be writable; the end goes the other way round.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from everfly.core.machine import Machine
+from everfly.core.model import Address
+from everfly.core.notices import Level, Notice
+from everfly.core.policy import Policy
+from everfly.core.snapshot import DurableState, GroupState
+from everfly.errors import LocalError, SettingsError, Unavailable
+from everfly.runtime.driver import Driver
+from everfly.runtime.executor import Executor, Outlets
+from everfly.runtime.link import LinkPool, Shell
+from everfly.runtime.listener import Limits, Listener
+from everfly.runtime.log import NOTICE, VERBOSE
+from everfly.runtime.ports import NoticeSink
+from everfly.runtime.pubsub import PubSub
+from everfly.runtime.resolver import Resolver, is_literal
+from everfly.sentinel.commands.desk import Parts
+from everfly.sentinel.commands.table import make_sentinel_commands
+from everfly.sentinel.daemon import tell_supervisor
+from everfly.sentinel.info_cache import GroupInfoCache
+from everfly.sentinel.link_settings import SentinelLinkSettings
+from everfly.sentinel.scripts import Scripts
+from everfly.sentinel.state_file import Loaded, StateFile
+
+log = logging.getLogger(__name__)
+
+FLUSH_LIMIT_S: Final = 3.0
+"""How long the last write may take at the end; a healthy disk takes milliseconds."""
+
+CRASH_STATUS: Final = 99
+"""Exit status of a simulated failure. Source: `sentinelSimFailureCrash`, redis/src/sentinel.c."""
+
+_LOG_LEVELS: Final = {
+    Level.DEBUG: logging.DEBUG,
+    Level.VERBOSE: VERBOSE,
+    Level.NOTICE: NOTICE,
+    Level.WARNING: logging.WARNING,
+}
+
+
+class NoticeLog:
+    """Writes each notice into the log."""
+
+    def on_notice(self, notice: Notice) -> None:
+        """Log it, at its level."""
+        log.log(_LOG_LEVELS[notice.event.level], "%s %s", notice.event.wire, notice.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one running Sentinel."""
+
+    driver: Driver
+    executor: Executor
+    links: LinkPool
+    listener: Listener
+    scripts: Scripts
+    resolver: Resolver
+    state_file: StateFile
+
+
+def serve_until_stopped(loaded: Loaded) -> None:
+    """Run a Sentinel until SIGTERM, SIGINT or SHUTDOWN.
+
+    Raises SettingsError for what a person can mend (the port is in use, the state cannot be
+    saved), LocalError for a fault of ours.
+    """
+    try:
+        asyncio.run(_serve(loaded))
+    except BaseException as caught:
+        error = _first(caught)
+        if isinstance(error, SettingsError | LocalError | KeyboardInterrupt):
+            raise error from None
+        raise LocalError(f"unexpected: {error!r}") from caught
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _serve(loaded: Loaded) -> None:
+    stopped = asyncio.Event()
+    resolver = Resolver()
+    state = loaded.state
+    if loaded.settings.resolve_hostnames:
+        state = await _resolved(state, resolver)
+    async with asyncio.TaskGroup() as tasks:
+        service = _assemble(replace(loaded, state=state), tasks, resolver, stopped)
+        running: list[asyncio.Task[None]] = []
+        try:
+            await _listen(service.listener, loaded)
+            if loaded.is_first_start:
+                await _save_first(service.state_file, state)
+            _handle_signals(stopped)
+            running += [
+                tasks.create_task(service.executor.run(), name="executor"),
+                tasks.create_task(service.driver.run(), name="driver"),
+            ]
+            log.warning("Running mode=sentinel, port=%d.", loaded.conf.port)
+            log.warning("Sentinel ID is %s", state.me)
+            _warn_of_open_door(loaded)
+            service.driver.start(service.executor)
+            tell_supervisor("READY=1")
+            # What lives as long as the process need not be looked at by each garbage collection.
+            gc.collect()
+            gc.freeze()
+            await stopped.wait()
+            log.warning("User requested shutdown...")
+            await _save_last(service)
+        finally:
+            await _stop(service)
+            for task in running:
+                task.cancel()
+
+
+def _assemble(
+    loaded: Loaded, tasks: asyncio.TaskGroup, resolver: Resolver, stopped: asyncio.Event
+) -> Service:
+    settings, policy = loaded.settings, Policy()
+    machine = Machine(
+        loaded.state,
+        port=loaded.conf.port,
+        dice=random.Random(),  # noqa: S311 - spreads attempts in time, guards nothing
+        policy=policy,
+    )
+    driver = Driver(machine)
+    shell = Shell(
+        driver.submit,
+        tasks,
+        resolver,
+        SentinelLinkSettings(settings, loaded.conf.text("bind-source-addr")),
+    )
+    links = LinkPool(loaded.state.me, shell)
+    pubsub = PubSub()
+    told: tuple[NoticeSink, ...] = (NoticeLog(), pubsub)
+
+    def tell(notice: Notice) -> None:
+        for sink in told:
+            sink.on_notice(notice)
+
+    scripts = Scripts(settings, policy, tell, tasks)
+    state_file = StateFile(loaded.path, loaded.conf, settings)
+    outlets = Outlets(
+        state_file, (*told, scripts), scripts.reconfigure_clients, lambda: os._exit(CRASH_STATUS)
+    )
+    executor = Executor(links, driver, outlets)
+    parts = Parts(
+        me=loaded.state.me,
+        brain=driver,
+        settings=settings,
+        policy=policy,
+        pubsub=pubsub,
+        resolver=resolver,
+        hellos=links.names,
+        info_cache=GroupInfoCache(driver, links.infos),
+        scripts=scripts,
+        shut_down=stopped.set,
+    )
+    limits = Limits(
+        maxclients=settings.maxclients,
+        timeout_s=settings.timeout_s,
+        tcp_keepalive_s=settings.tcp_keepalive_s,
+        tcp_backlog=settings.tcp_backlog,
+    )
+    listener = Listener(limits, lambda owner: make_sentinel_commands(parts, owner))
+    return Service(driver, executor, links, listener, scripts, resolver, state_file)
+
+
+async def _listen(listener: Listener, loaded: Loaded) -> None:
+    conf = loaded.conf
+    socket_path = conf.text("unixsocket")
+    if socket_path:
+        mode = conf.text("unixsocketperm")
+        await listener.start_unix(Path(socket_path), int(mode, 8) if mode else None)
+    if conf.port:
+        try:
+            await listener.start(conf.bind, conf.port)
+        except SettingsError as error:
+            log.warning("%s", error)
+            raise SettingsError(f"Failed listening on port {conf.port} (TCP), exiting.") from error
+    elif not socket_path:
+        raise SettingsError("port is 0 and there is no unixsocket: nobody could connect, exiting.")
+
+
+async def _save_first(state_file: StateFile, state: DurableState) -> None:
+    """Save the fresh id: a Sentinel that forgets who it is would vote twice."""
+    try:
+        await state_file.write(state)
+    except Unavailable as error:
+        raise SettingsError(
+            f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {error}. "
+            "It must be able to replace its file (one that is mounted by itself into a container "
+            "cannot be replaced: mount its folder). Exiting..."
+        ) from error
+    log.log(NOTICE, "Sentinel new configuration saved on disk")
+
+
+def _handle_signals(stopped: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop(name: str) -> None:
+        log.warning("Received %s scheduling shutdown...", name)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _warn_of_open_door(loaded: Loaded) -> None:
+    binds: Sequence[str] = loaded.conf.bind
+    is_local = all(bind.lstrip("-").startswith(("127.", "::1")) for bind in binds)
+    if not is_local and not loaded.settings.requirepass:
+        log.warning(
+            "WARNING: no requirepass is set and this Sentinel listens on %s: whoever reaches port "
+            "%d can move your primaries (a Sentinel has no protected mode)",
+            " ".join(binds),
+            loaded.conf.port,
+        )
+
+
+async def _save_last(service: Service) -> None:
+    """Decide no more, and save what was decided."""
+    tell_supervisor("STOPPING=1")
+    service.driver.stop()
+    try:
+        async with asyncio.timeout(FLUSH_LIMIT_S):
+            if not await service.executor.flush():
+                log.warning("WARNING: the last changes are not on disk")
+    except TimeoutError:
+        log.warning("WARNING: the disk did not answer: the last changes may not be on it")
+
+
+async def _stop(service: Service) -> None:
+    """End all that has to do with others; also after a start that failed, or a fault."""
+    service.driver.stop()
+    await service.listener.stop()
+    service.scripts.close()
+    service.links.close()
+    await service.resolver.close()
+
+
+async def _resolved(state: DurableState, resolver: Resolver) -> DurableState:
+    """Return the state with the IPs of its names, as far as they can be had now."""
+    hosts = {
+        address.host
+        for group in state.groups
+        for address in (group.primary, *group.replicas, *(peer for peer, _ in group.peers))
+        if not is_literal(address.host)
+    }
+    answers = await asyncio.gather(*map(resolver.resolve, hosts), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, Unavailable):
+            log.warning("%s", answer)
+        elif isinstance(answer, BaseException):
+            raise answer
+
+    def known(address: Address) -> Address:
+        if is_literal(address.host):
+            return address
+        return replace(address, ip=resolver.resolve_now(address.host) or "")
+
+    def known_group(group: GroupState) -> GroupState:
+        return replace(
+            group,
+            primary=known(group.primary),
+            replicas=tuple(map(known, group.replicas)),
+            peers=tuple((known(peer), run_id) for peer, run_id in group.peers),
+        )
+
+    return replace(state, groups=tuple(map(known_group, state.groups)))

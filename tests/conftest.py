@@ -1,0 +1,12 @@
+"""What holds for all tests."""
+
+import asyncio
+
+
+def pytest_configure() -> None:
+    """Leave no event loop to be made in passing.
+
+    Whoever asks for "the" loop first gets a fresh one from the default policy, also pytest-asyncio
+    before its own; nobody closes that one, and its garbage collection fails some later test.
+    """
+    asyncio.set_event_loop(None)
