@@ -124,6 +124,7 @@ def test_the_order_of_lines_does_not_matter() -> None:
         ("  PORT   7  \r\n", lambda c: c.port, 7),
         ("   # port 9\n\t\n", lambda c: c.port, 26379),
         ("sentinel\n", lambda c: c.groups, ()),
+        ("\f\v\nport 3", lambda c: c.port, 3),
         ("SENTINEL Monitor m 127.0.0.1 0 1", lambda c: c.groups[0].port, 0),
         (M + "sentinel down-after-milliseconds m 5x5", lambda c: c.groups[0].down_after, 5),
         (M + "sentinel failover-timeout m 9999999999", lambda c: c.groups[0].failover_timeout,
@@ -336,7 +337,7 @@ known-sentinel rename-command myid down-after-milliseconds
 
 @given(
     st.text(max_size=100)
-    | st.lists(st.sampled_from([*WORDS.split(), "\n", "\r", "\0"]), max_size=25).map(" ".join)
+    | st.lists(st.sampled_from([*WORDS.split(), "\n", "\r", "\0", "\f"]), max_size=25).map(" ".join)
 )
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(ConfigError):

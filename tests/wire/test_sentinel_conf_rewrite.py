@@ -134,8 +134,8 @@ def test_lines_of_interleaved_groups_keep_their_places() -> None:
 
 
 def test_what_nobody_can_read_becomes_a_comment() -> None:
-    new = rewrite('bogus 1\nlogfile "a\n\nport 1\n', conf_of("port 1\n"))
-    assert new.startswith('# ??? bogus 1\n# ??? logfile "a\n\nport 1\n')
+    new = rewrite('bogus 1\nlogfile "a\n\nport 1\n\f\n', conf_of("port 1\n"))
+    assert new.startswith('# ??? bogus 1\n# ??? logfile "a\n\nport 1\n# ??? \f\n')
     assert rewrite(new, conf_of("port 1\n")) == new
 
 

@@ -111,7 +111,8 @@ def parse(
     _read(reader, text, path, depth=0)
     general = [line for line in reader.queue if line.args[0] in GENERAL_OPTIONS]
     monitor = [line for line in reader.queue if line.args[0] == "monitor"]
-    rest = [line for line in reader.queue if line.args[0] not in {*GENERAL_OPTIONS, "monitor"}]
+    early = GENERAL_OPTIONS | {"monitor"}
+    rest = [line for line in reader.queue if line.args[0] not in early]
     for lines, apply in ((general, _apply_general), (monitor, _apply_monitor), (rest, _apply_rest)):
         for line in lines:
             if not _is_known(line.args):
@@ -168,6 +169,8 @@ def _read(reader: _Reader, text: str, path: str, depth: int) -> None:
         if split is None:
             line.fail("Unbalanced quotes in configuration line")
         args = [to_text(arg) for arg in split]
+        if not args:
+            continue
         if args[0].lower() != "sentinel":
             _read_directive(reader, line, args)
         elif len(args) > 1:

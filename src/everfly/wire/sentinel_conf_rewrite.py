@@ -118,7 +118,7 @@ def _said(*words: str, is_alias: bool = False) -> _Said:
 def _read(line: str) -> _Said | None:
     """Return what a line says; None for a comment, a blank line and one that nobody can read."""
     split = split_args(to_bytes(line))
-    if not line or line.startswith("#") or split is None:
+    if not split or line.startswith("#"):
         return None
     name, *values = (to_text(word) for word in split)
     name = name.lower()
