@@ -3,6 +3,7 @@
 A simple string and a bulk of the same text are different here: clients tell them apart too.
 """
 
+import contextlib
 import socket
 from dataclasses import dataclass, field
 from typing import Final
@@ -51,7 +52,9 @@ class WireConnection:
 
         A PING with a marker goes right behind: its reply ends the replies to the request.
         """
-        self._socket.sendall(request + encode("PING", MARKER))
+        # The other side may close in the middle of what it refuses; its reply is there anyway.
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(request + encode("PING", MARKER))
         replies: list[str] = []
         while True:
             try:

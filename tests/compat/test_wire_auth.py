@@ -59,7 +59,7 @@ BYTES: Final = (
     b"*10\r\n" + b"$1\r\nx\r\n" * 10,
     b"*1\r\n$16385\r\n",
     b"*1\r\n$16384\r\n" + b"x" * 16_384 + b"\r\n",
-    b"x" * 70_000 + b"\r\n",
+    b"x" * 300_000 + b"\r\n",
 )
 
 
@@ -75,7 +75,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             stack.callback(sentinel.kill)
             sentinel.start(["requirepass secret"])
             sentinels.append(sentinel)
-        yield Pair(*sentinels, ending=encode("AUTH", "secret"))
+        genuine, ours = sentinels
+        yield Pair(genuine, ours, ending=encode("AUTH", "secret"))
 
 
 @pytest.mark.parametrize("case", CASES)
