@@ -180,14 +180,17 @@ def _ask(turn: Turn, group: Group, peer: Peer) -> None:
     link = peer.shared.link
     peer.asked_at = turn.now
     link.pending += 1
-    candidate = None if group.failover is None else state.me
+    failover = group.failover
+    # Genuine Sentinels go on asking for votes after their election; in an epoch that has begun
+    # since then such a question would be for a vote that we ourselves gave to somebody else.
+    stands = failover is not None and failover.state is FailoverState.WAIT_START
     turn.emit(
         Ask(
             link=link.open_id,
             group=group.name,
             primary=group.primary.address,
             epoch=state.current_epoch,
-            candidate=candidate,
+            candidate=state.me if stands else None,
         )
     )
 

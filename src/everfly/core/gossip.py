@@ -22,7 +22,8 @@ def on_hello(turn: Turn, hello: Hello) -> None:
         peer = _learn(turn, group, hello.sender_run_id, hello.sender)
     peer.hello_heard_at = turn.now
     election.adopt_epoch(turn, group, hello.current_epoch)
-    if hello.config_epoch <= group.config_epoch:
+    is_newer = hello.config_epoch > group.config_epoch
+    if not is_newer and not _is_other_half(group, hello):
         return
     group.config_epoch = hello.config_epoch
     turn.persist()
@@ -32,6 +33,22 @@ def on_hello(turn: Turn, hello: Hello) -> None:
     turn.notify(Event.CONFIG_UPDATE, peer)
     switch_primary(turn, group, hello.primary)
     turn.emit(ReconfigureClients(group.name, is_leader=False, old=old, new=hello.primary))
+
+
+def _is_other_half(group: Group, hello: Hello) -> bool:
+    """Whether two configurations of one epoch exist and ours is the one to give up.
+
+    SENTINEL FAILOVER asks for no votes, so two of them at once, or one beside an election, can
+    promote two replicas in the same epoch. Genuine Sentinels then disagree for ever. Any rule that
+    all apply alike ends it: the greater address stays.
+    """
+    ours = group.current.address
+    return (
+        hello.config_epoch == group.config_epoch > 0
+        and hello.primary != ours
+        and hello.primary in group.replicas
+        and (str(hello.primary), hello.primary.port) > (str(ours), ours.port)
+    )
 
 
 def _learn(turn: Turn, group: Group, run_id: RunId, address: Address) -> Peer:

@@ -199,6 +199,7 @@ class Machine:
         if link.purpose is Purpose.COMMANDS:
             owner.hello_sent_at = None
             owner.info_is_wanted = True
+            owner.info_is_pending = False
             running = owner.group.failover
             if owner.is_promoted and running is not None:
                 # The order to become a primary may have been lost with the last connection.
@@ -221,7 +222,6 @@ class Machine:
         event = Event.CHANNEL_LOST
         if link.purpose is Purpose.COMMANDS:
             event = Event.LINK_LOST
-            owner.info_is_pending = False
         turn.notify(event, owner, f"#{fact.reason}")
 
     def _on_reply(

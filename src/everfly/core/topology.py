@@ -142,8 +142,6 @@ def reconnect(turn: Turn, owner: Instance | PeerLink) -> None:
     for link in links:
         turn.close(link)
         link.attempted_at = None
-    if isinstance(owner, Instance):
-        owner.info_is_pending = False
     turn.wake(owner, turn.now)
 
 

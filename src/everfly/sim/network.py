@@ -72,7 +72,8 @@ class Network:
         on_lost: Callable[[str, bool], None],
     ) -> None:
         """Try to connect; exactly one of the callbacks is delivered to `source`, `on_lost` also
-        later when the connection ends."""
+        later when the connection ends.
+        """
         if self.is_cut(source.name, target.name) or self.is_cut(target.name, source.name):
             self.world.after(
                 CONNECT_LIMIT_MS, lambda: source.deliver(lambda: on_lost("timed out", False))

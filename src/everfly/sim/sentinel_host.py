@@ -230,7 +230,7 @@ class SimSentinel:
         target = self.instances.get(effect.to) or self.sentinels.get(effect.to)
         link, life = effect.link, self._life
 
-        def on_lost(reason: str, is_refusal: bool) -> None:  # noqa: FBT001 - a callback
+        def on_lost(reason: str, is_refusal: bool) -> None:
             if life == self._life and self._links.pop(link, self) is not self:
                 self.step(inputs.LinkLost(link, reason, is_refusal))
 

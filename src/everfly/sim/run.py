@@ -1,0 +1,113 @@
+"""Run one world: draw its shape and faults from the seed, let things go wrong, heal, judge."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from everfly.core.model import Engine
+from everfly.sim import faults
+from everfly.sim.checkers import Judge
+from everfly.sim.cluster import Deployment, Shape
+from everfly.sim.faults import Fault
+from everfly.sim.world import Mark, World
+
+SAFETY_MS = 30_000
+"""How long anything may happen."""
+LIVENESS_MS = 90_000
+"""How long a healed world may take to come together: TILT (30 s), the time between two attempts
+(2 x failover-timeout), a demotion (8 s) and a full sync (5 s), with a margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one world."""
+
+    seed: int
+    shape: Shape
+    faults: tuple[Fault, ...]
+    violations: tuple[str, ...]
+    trace: tuple[Mark, ...]
+    acknowledged: int
+    lost: int
+    steps: int
+
+    @property
+    def trace_hash(self) -> str:
+        """A fingerprint: equal seeds give equal ones."""
+        digest = hashlib.sha256()
+        for mark in self.trace:
+            digest.update(f"{mark.at} {mark.who} {mark.what}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def draw_shape(seed: int) -> Shape:
+    """Draw how large a world is."""
+    dice = World(seed).dice("shape")
+    sentinels = dice.choice((3, 3, 3, 5))
+    majority = sentinels // 2 + 1
+    return Shape(
+        sentinels=sentinels,
+        replicas=dice.choice((1, 2, 2, 2, 3)),
+        quorum=dice.choice((majority, majority, dice.randint(1, sentinels))),
+        down_after=dice.choice((500, 1_000, 1_000, 5_000)),
+        failover_timeout=dice.choice((2_000, 2_000, 10_000)),
+        engine=dice.choice((Engine.VALKEY, Engine.REDIS, Engine.DRAGONFLY)),
+        loss=dice.choice((0.0, 0.0, 0.01, 0.1)),
+        latency_ms=dice.choice(((0, 2), (1, 10), (0, 80))),
+        disk_ms=dice.choice(((1, 5), (5, 40), (20, 400))),
+    )
+
+
+def run(
+    seed: int, *, shape: Shape | None = None, drawn: tuple[Fault, ...] | None = None
+) -> Outcome:
+    """Run the world of a seed; `shape` and `drawn` replace what the seed would give."""
+    shape = shape or draw_shape(seed)
+    world = World(seed)
+    deployment = Deployment(world, shape)
+    judge = Judge(deployment)
+    if drawn is None:
+        drawn = tuple(faults.draw(world.dice("faults"), deployment, SAFETY_MS))
+    for fault in drawn:
+        faults.schedule(deployment, fault, lambda sentinel: judge.forced.add(sentinel.run_id))
+    deployment.start()
+    deployment.write_every(200)
+    world.run_until(SAFETY_MS)
+    _heal(deployment)
+    world.run_until(SAFETY_MS + LIVENESS_MS)
+    judge.judge_end()
+    judge.judge_pace(world.now)
+    return Outcome(
+        seed,
+        shape,
+        drawn,
+        tuple(judge.violations),
+        tuple(world.trace),
+        len(deployment.acknowledged),
+        len(deployment.lost_writes()),
+        sum(sentinel.steps for sentinel in deployment.sentinels.values()),
+    )
+
+
+def minimise(outcome: Outcome) -> Outcome:
+    """Shrink a failing world to the fewest faults that still fail."""
+    best = outcome
+    for fault in outcome.faults:
+        fewer = tuple(one for one in best.faults if one is not fault)
+        again = run(outcome.seed, shape=outcome.shape, drawn=fewer)
+        if again.violations:
+            best = replace(again, faults=fewer)
+    return best
+
+
+def _heal(deployment: Deployment) -> None:
+    deployment.world.mark("world", "healed")
+    deployment.network.heal()
+    deployment.network.loss = 0.0
+    for instance in deployment.instances.values():
+        instance.resume()
+        if not instance.is_running:
+            instance.restart(follows=None, keeps_data=True)
+    for sentinel in deployment.sentinels.values():
+        sentinel.resume()
+        if not sentinel.is_running:
+            sentinel.start()
