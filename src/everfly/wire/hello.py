@@ -16,8 +16,8 @@ from everfly.wire.resp_values import to_bytes, to_text
 
 CHANNEL: Final = b"__sentinel__:hello"
 
-PAYLOAD_BYTES_MAX: Final = 1024
-"""The buffer in which a Sentinel writes its message: `announce` in `sentinelSendHello`."""
+PAYLOAD_BYTES_MAX: Final = 46 + 1024
+"""No Sentinel sends more: `payload` in `sentinelSendHello`, redis/src/sentinel.c (7.0.15)."""
 RUN_ID_CHARS_MAX: Final = 64
 """A Sentinel's has 40 hexadecimal digits; others are accepted, as there, but bounded."""
 EPOCH_MAX: Final = 2**63 - 1
