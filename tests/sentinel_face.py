@@ -5,8 +5,10 @@ simplest way, and remembers what entered.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 
 from everfly.core.effects import Accepted, Counted, Refusal, Refused, Result, Vote
@@ -87,7 +89,10 @@ def group_view(name: str, address: Address, quorum: int = 2) -> GroupView:
     """Return a group of a primary alone, of which nothing is known yet."""
     return GroupView(
         name=GroupName(name),
-        primary=instance_view(name, address, InstanceReport(), "master"),
+        primary=replace(
+            instance_view(name, address, InstanceReport(), "master"),
+            flags=("master", "disconnected"),
+        ),
         current_address=address,
         settings=GroupSettings(quorum, Millis(30_000), Millis(180_000)),
         config_epoch=Epoch(0),
@@ -168,7 +173,10 @@ class ScriptedBrain:
             case FailoverRequested():
                 return Refused(Refusal.NO_GOOD_REPLICA)
             case SettingsChanged():
-                self.views[fact.group] = replace(view, settings=fact.settings)
+                can_reach = fact.settings.quorum <= view.usable_sentinels
+                self.views[fact.group] = replace(
+                    view, settings=fact.settings, can_reach_quorum=can_reach
+                )
         return Accepted()
 
 
@@ -247,3 +255,24 @@ async def face(
     finally:
         async with asyncio.timeout(10):
             await listener.stop()
+
+
+@contextmanager
+def face_in_thread(*views: GroupView, me: RunId = ME) -> Iterator[Face]:
+    """Serve from a thread of its own, for tests that block."""
+    started: queue.Queue[tuple[Face, Callable[[], object]]] = queue.Queue()
+
+    async def serve() -> None:
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        async with face(*views, me=me) as served:
+            started.put((served, lambda: loop.call_soon_threadsafe(end.set)))
+            await end.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(asyncio.run, serve())
+        served, stop = started.get(timeout=10)
+        try:
+            yield served
+        finally:
+            stop()
+            work.result(timeout=20)

@@ -107,9 +107,9 @@ def _apply(change: _Change, option: str, values: list[bytes]) -> ErrorReply | by
     if text is None:
         return values[0]
     if option in _NUMBERS:
-        attribute, least = _NUMBERS[option]
+        attribute, allowed = _NUMBERS[option]
         number = to_integer(values[0])
-        if number is None or number < least:
+        if number is None or number not in allowed:
             return values[0]
         setattr(change.settings, attribute, Millis(number))
         return None
@@ -156,13 +156,14 @@ def _rename(extras: GroupExtras, values: list[bytes]) -> bytes | None:
 
 
 _NUMBERS: Final = {
-    "down-after-milliseconds": ("down_after", 1),
-    "failover-timeout": ("failover_timeout", 1),
-    "parallel-syncs": ("parallel_syncs", 1),
-    "quorum": ("quorum", 1),
-    "master-reboot-down-after-period": ("reboot_down_after", 0),
+    "down-after-milliseconds": ("down_after", range(1, 2**63)),
+    "failover-timeout": ("failover_timeout", range(1, 2**63)),
+    "parallel-syncs": ("parallel_syncs", range(1, 2**31)),
+    "quorum": ("quorum", range(1, 2**31)),
+    "master-reboot-down-after-period": ("reboot_down_after", range(2**63)),
 }
-"""Field of `GroupSettings`, and the least value."""
+"""Field of `GroupSettings`, and its values. Where they end at 2**31, Redis goes on but keeps only
+the lower 32 bits."""
 
 _OPTIONS: Final = frozenset(
     {*_NUMBERS, *NOT_EXECUTABLE, "auth-pass", "auth-user", "rename-command"}
