@@ -147,7 +147,7 @@ def _instance_steps(seen: Observation, patience_ms: Millis) -> Iterator[Step]:
     # A primary first, so that its replicas find it.
     for instance in sorted(dead, key=lambda each: each.address != seen.primary):
         if seen.now < instance.may_start_at:
-            wait_s = (seen.now - instance.may_start_at) // -1000
+            wait_s = -((seen.now - instance.may_start_at) // 1000)  # rounded up
             yield Wait(instance.name, f"crashes in a row: next start in {wait_s} s")
         elif seen.primary is None:
             yield Wait(instance.name, "no majority of the Sentinels names a primary")

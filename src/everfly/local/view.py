@@ -26,6 +26,9 @@ LINES_SHOWN: Final = 8
 SWITCH_WORDS: Final = 5
 SUBJECT_WORDS: Final = 4
 
+UNSAID_MAX: Final = 1_000
+"""Lines that wait for a slow terminal or pipe."""
+
 EVENTS_SHOWN: Final = frozenset(
     {
         "+sdown",
@@ -59,6 +62,7 @@ class View:
         self._is_live = is_live and console.is_terminal
         self._lines: list[Text] = [_notice_line(each) for each in deployment.supervisor.notices]
         self._names = {each.address: each.name for each in deployment.members}
+        self._unsaid: list[Text] = []
         self._verdict = ""
 
     async def run(self) -> None:
@@ -87,6 +91,11 @@ class View:
 
     async def _show_plain(self) -> None:
         while True:
+            # Printed here and not where they are made: a closed stdout must end this view, and
+            # not the supervisor in the middle of a step.
+            lines, self._unsaid = self._unsaid, []
+            for line in lines:
+                self._console.print(line, soft_wrap=True)
             self._say_changes(self._deployment.supervisor.picture)
             await asyncio.sleep(REFRESH_S)
 
@@ -102,7 +111,7 @@ class View:
     def _add(self, line: Text) -> None:
         self._lines = [*self._lines[1 - LINES_SHOWN :], line]
         if not self._is_live:
-            self._console.print(line, soft_wrap=True)
+            self._unsaid = [*self._unsaid[1 - UNSAID_MAX :], line]
 
     def _page(self) -> RenderableType:
         picture = self._deployment.supervisor.picture
