@@ -75,7 +75,7 @@ def run_id(fields: Mapping[str, str]) -> str:
     if not fields.get("process_id"):
         return ""
     text = f"dragonfly {fields['process_id']} {fields.get('tcp_port', '')}"
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
 
 
 def promote_commands() -> tuple[Command, ...]:
