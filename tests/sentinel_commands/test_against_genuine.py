@@ -2,7 +2,8 @@
 
 Both are told the same topology: the genuine one by its file, ours by the views of a scripted brain.
 Nobody listens on its addresses, so nothing moves. What must differ is made equal before comparing:
-ids and ports, moments and counters, whether a link is lost just now, and of a client's line what only its program can know.
+ids and ports, moments and counters, whether a link is lost just now, and of a client's line what
+only its program can know.
 """
 
 import re

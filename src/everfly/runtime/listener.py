@@ -25,9 +25,6 @@ from everfly.wire.resp import ErrorReply
 
 log = logging.getLogger(__name__)
 
-INPUT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of one client, for commands that are not complete. Redis allows 1 GB (`query_buf` limit), for
-values; the largest thing that anybody has to tell a Sentinel is a hello."""
 HTTP_LOG_EVERY_S: Final = 60.0
 """Source: `securityWarningCommand`, redis/src/networking.c (7.0.15)."""
 TICK_S: Final = 1.0
@@ -55,6 +52,9 @@ class Limits:
     tcp_keepalive_s: int = 300
     """0: no probes."""
     tcp_backlog: int = 511
+    input_bytes: int = 64 * 1024 * 1024
+    """Of one client, for commands that are not complete. Redis allows 1 GB, for values; the largest
+    thing that anybody has to tell a Sentinel is a hello."""
     normal_output: OutputLimit = field(
         default_factory=lambda: OutputLimit(256 * 1024 * 1024, 256 * 1024 * 1024, 60.0)
     )
@@ -231,7 +231,7 @@ class Listener:
 
     def hold_is_too_large(self, client: ClientConnection) -> bool:
         """Tell whether a client keeps too much unfinished input or unread output; logs it."""
-        if client.held_input > INPUT_BYTES_MAX:
+        if client.held_input > self.limits.input_bytes:
             log.warning(
                 "Closing client %s that reached max query buffer length: %d bytes of a command "
                 "that is not complete",
