@@ -139,15 +139,17 @@ class Connection:
         return reply
 
 
-def ask(port: int, *args: str | bytes | int, timeout_s: float = 2.0) -> Reply:
+def ask(port: int, *args: str | bytes | int, password: str = "") -> Reply:
     """Connect, send one command, return its reply. Raise OSError or hiredis.ReplyError."""
-    with Connection(port, timeout_s=timeout_s) as connection:
+    with Connection(port) as connection:
+        if password:
+            connection.call("AUTH", password)
         return connection.call(*args)
 
 
-def info(port: int, section: str = "everything") -> dict[str, str]:
+def info(port: int, *, password: str = "") -> dict[str, str]:
     """Return the fields of INFO. Raise OSError or hiredis.ReplyError."""
-    reply = ask(port, "INFO", section)
+    reply = ask(port, "INFO", "everything", password=password)
     assert isinstance(reply, bytes), reply
     lines = reply.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))

@@ -6,6 +6,7 @@ removed at the end; when the block ends by an error their logs are printed and t
 """
 
 import contextlib
+import shlex
 import shutil
 import signal
 import sys
@@ -41,6 +42,7 @@ class Instance:
     folder: Path
     port: int = field(default_factory=free_port)
     appendonly: bool = False
+    password: str = ""
     child: Child | None = None
 
     def start(self, *, follow: int | None = None) -> None:
@@ -58,6 +60,8 @@ class Instance:
             # The default asks for 2 GB of shadow memory on small machines; nothing here is large.
             "repl-backlog-size 1mb",
         ]
+        if self.password:
+            lines += [f"requirepass {self.password}", f"masterauth {self.password}"]
         if follow is not None:
             lines.append(f"replicaof {HOST} {follow}")
         self.conf.write_text("\n".join(lines) + "\n")
@@ -81,10 +85,10 @@ class Instance:
         return self.ask("PING") == b"PONG"
 
     def ask(self, *args: str | bytes | int) -> object:
-        return ask(self.port, *args)
+        return ask(self.port, *args, password=self.password)
 
     def info(self) -> dict[str, str]:
-        return info(self.port)
+        return info(self.port, password=self.password)
 
     def replication(self) -> dict[str, str]:
         """Return what it says of its role, for messages."""
@@ -126,15 +130,10 @@ class Group:
     """One primary and its replicas, started and in sync."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        engine: Engine = Engine.VALKEY,
-        replicas: int = 2,
-        appendonly: bool = False,
+        self, folder: Path, *, engine: Engine = Engine.VALKEY, replicas: int = 2, password: str = ""
     ) -> None:
         self.instances = [
-            Instance(engine, folder / f"instance-{number}", appendonly=appendonly)
+            Instance(engine, folder / f"instance-{number}", password=password)
             for number in range(1 + replicas)
         ]
 
@@ -211,9 +210,10 @@ class Sentinel:
         return reply.decode()
 
     def saved(self, directive: str) -> list[str]:
-        """Return what its file says after `sentinel DIRECTIVE`, line by line."""
-        lines = [line.split() for line in self.conf.read_text().splitlines()]
-        return [" ".join(words[2:]) for words in lines if words[:2] == ["sentinel", directive]]
+        """Return what its file says after `sentinel DIRECTIVE`, line by line, unquoted."""
+        lines = self.conf.read_text().splitlines()
+        start = f"sentinel {directive} "
+        return [" ".join(shlex.split(line)[2:]) for line in lines if line.startswith(start)]
 
     def stop(self) -> int:
         """Ask it to end by SIGTERM and return its exit status."""
@@ -248,16 +248,20 @@ class Shape:
     quorum: int = 2
     down_after: int = 1000
     failover_timeout: int = 2000
+    password: str = ""
+    """Of the instances; empty for none."""
     extra: tuple[str, ...] = ()
     """More lines of `sentinel.conf`, the same for every Sentinel."""
 
     def lines(self, port: int) -> list[str]:
         """Return the file of a Sentinel that watches the primary on this port."""
+        secret = [f"sentinel auth-pass {self.name} {self.password}"] if self.password else []
         return [
             f"sentinel monitor {self.name} {HOST} {port} {self.quorum}",
             f"sentinel down-after-milliseconds {self.name} {self.down_after}",
             f"sentinel failover-timeout {self.name} {self.failover_timeout}",
             f"sentinel parallel-syncs {self.name} 1",
+            *secret,
             *self.extra,
         ]
 
@@ -269,7 +273,12 @@ class Deployment:
         self.shape = replace(shape or Shape(), **changes)  # type: ignore[arg-type]  # its own fields
         self.name = self.shape.name
         self.folder = Path(tempfile.mkdtemp(prefix="everfly-test-"))
-        self.group = Group(self.folder, engine=self.shape.engine, replicas=self.shape.replicas)
+        self.group = Group(
+            self.folder,
+            engine=self.shape.engine,
+            replicas=self.shape.replicas,
+            password=self.shape.password,
+        )
         self.sentinels = [
             Sentinel(kind, self.folder / f"sentinel-{number}-{kind.value}")
             for number, kind in enumerate(self.shape.kinds)

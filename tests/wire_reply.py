@@ -16,12 +16,12 @@ MARKER: Final = "that-was-all"
 
 
 @dataclass(frozen=True)
-class Node:
+class Value:
     """One value of a reply: its type mark, its text if it is a leaf, its children if it is not."""
 
     mark: str
     text: str = ""
-    children: tuple["Node", ...] = field(default=())
+    children: tuple["Value", ...] = field(default=())
 
     def __str__(self) -> str:
         if self.mark in "*%>~|":
@@ -58,20 +58,20 @@ class WireConnection:
         replies: list[str] = []
         while True:
             try:
-                node = self._read()
+                value = self._read()
             except (EOFError, ConnectionResetError):
                 return [*replies, "(closed)"]
-            if node.holds(MARKER):
+            if value.holds(MARKER):
                 return replies
-            replies.append(str(node))
+            replies.append(str(value))
 
-    def read_all(self, request: bytes) -> list[Node]:
+    def read_all(self, request: bytes) -> list[Value]:
         """As `exchange`, but return trees. Raise EOFError when it closes."""
         self._socket.sendall(request + encode("PING", MARKER))
-        nodes: list[Node] = []
-        while not nodes or not nodes[-1].holds(MARKER):
-            nodes.append(self._read())
-        return nodes[:-1]
+        values: list[Value] = []
+        while not values or not values[-1].holds(MARKER):
+            values.append(self._read())
+        return values[:-1]
 
     def _line(self) -> str:
         line = self._stream.readline(REPLY_MAX_BYTES)
@@ -79,27 +79,27 @@ class WireConnection:
             raise EOFError
         return line[:-2].decode(errors="replace")
 
-    def _read(self) -> Node:
+    def _read(self) -> Value:
         line = self._line()
         mark, rest = line[:1], line[1:]
         if mark in "+-:_#,(":
-            return Node(mark, rest)
+            return Value(mark, rest)
         if mark in "$=!":
             length = int(rest)
             if length < 0:
-                return Node(mark, "(null)")
+                return Value(mark, "(null)")
             assert length <= REPLY_MAX_BYTES, line
             data = self._stream.read(length + 2)
             if len(data) < length + 2:
                 raise EOFError
             assert data.endswith(b"\r\n"), data[-20:]
-            return Node(mark, data[:-2].decode(errors="replace"))
+            return Value(mark, data[:-2].decode(errors="replace"))
         if mark in "*%>~|":
             count = int(rest)
             if count < 0:
-                return Node("(null array)")
+                return Value("(null array)")
             pairs = 2 if mark in "%|" else 1
-            return Node(mark, children=tuple(self._read() for _ in range(count * pairs)))
+            return Value(mark, children=tuple(self._read() for _ in range(count * pairs)))
         raise AssertionError(f"no RESP type starts like this: {line!r}")
 
 

@@ -11,7 +11,7 @@ from kinds import HOST, OURS, Kind, missing
 from processes import Connection, until
 from servers import Deployment, Instance, Sentinel
 
-pytestmark = [pytest.mark.compat, pytest.mark.slow]
+pytestmark = [pytest.mark.compat, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MIXES = [
     (OURS, Kind.REDIS, Kind.REDIS),
@@ -140,6 +140,20 @@ def test_a_killed_primary_comes_back_as_a_replica(kinds: tuple[Kind, ...]) -> No
         deployment.settle()
         assert log.of("+switch-master", start) == []
         assert_agreement(deployment, new)
+
+
+def test_a_group_with_a_password_is_failed_over(kinds: tuple[Kind, ...]) -> None:
+    with Deployment(kinds=kinds, password="correct-horse") as deployment:
+        let_lead(deployment, deployment.sentinels[0])
+        old = deployment.primary()
+        old.signal(signal.SIGKILL)
+        new = deployment.new_primary(old)
+        [third] = [each for each in deployment.group.instances if each not in (old, new)]
+        until(partial(third.follows, new.port), CONVERTED_WITHIN_S, show=third.replication)
+        for sentinel in deployment.sentinels:
+            assert sentinel.saved("auth-pass") == [f"{deployment.name} correct-horse"]
+            assert sentinel.child is not None
+            assert "correct-horse" not in sentinel.child.log_tail()
 
 
 def test_each_side_carries_out_a_forced_failover(kinds: tuple[Kind, ...]) -> None:

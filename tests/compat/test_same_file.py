@@ -7,7 +7,7 @@ import pytest
 from kinds import OURS, Kind, missing
 from servers import Deployment, Sentinel
 
-pytestmark = [pytest.mark.compat, pytest.mark.slow]
+pytestmark = [pytest.mark.compat, pytest.mark.slow, pytest.mark.timeout(300)]
 
 GENUINE = [Kind.REDIS, Kind.VALKEY]
 STATE = ("myid", "monitor", "config-epoch", "leader-epoch", "current-epoch")
