@@ -21,7 +21,9 @@ def on_hello(turn: Turn, hello: Hello) -> None:
     if peer is None or peer.address != hello.sender:
         peer = _learn(turn, group, hello.sender_run_id, hello.sender)
     peer.hello_heard_at = turn.now
-    election.adopt_epoch(turn, group, hello.current_epoch)
+    # A config epoch is an epoch that was current once. Otherwise a failover of ours could begin in
+    # one below that of the configuration which it replaces.
+    election.adopt_epoch(turn, group, max(hello.current_epoch, hello.config_epoch))
     is_newer = hello.config_epoch > group.config_epoch
     if not is_newer and not _is_other_half(group, hello):
         return

@@ -179,7 +179,9 @@ class Machine:
             case ChannelHeard():
                 link.heard_at = turn.now
             case _:
-                self._on_reply(turn, link, owner, fact)
+                # Only what was asked can be answered, and only over a command link that is up.
+                if link.is_up and link.purpose is Purpose.COMMANDS:
+                    self._on_reply(turn, link, owner, fact)
 
     def _on_connected(
         self, turn: Turn, link: Link, owner: Instance | PeerLink, fact: Connected

@@ -33,6 +33,9 @@ def restore_group(turn: Turn, state: GroupState) -> None:
     group = add_group(turn, state.name, state.primary, state.settings)
     group.config_epoch = state.config_epoch
     group.leader_epoch = state.leader_epoch
+    # Where a person edited the file; what we begin must be newer than all that we know.
+    known = (turn.state.current_epoch, state.config_epoch, state.leader_epoch)
+    turn.state.current_epoch = max(known)
     for address in state.replicas:
         _add_replica(turn, group, address)
     for address, run_id in state.peers:
