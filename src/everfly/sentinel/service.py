@@ -110,10 +110,11 @@ async def _serve(loaded: Loaded) -> None:
         service = _assemble(replace(loaded, state=state), tasks, resolver, stopped)
         running: list[asyncio.Task[None]] = []
         try:
+            # Before anybody can see that we run: who stops us then must get an orderly end.
+            _handle_signals(stopped)
             await _listen(service.listener, loaded)
             if loaded.is_first_start:
-                await _save_first(service.state_file, state)
-            _handle_signals(stopped)
+                _save_first(service.state_file, state)
             running += [
                 tasks.create_task(service.executor.run(), name="executor"),
                 tasks.create_task(service.driver.run(), name="driver"),
@@ -204,10 +205,13 @@ async def _listen(listener: Listener, loaded: Loaded) -> None:
         raise SettingsError("port is 0 and there is no unixsocket: nobody could connect, exiting.")
 
 
-async def _save_first(state_file: StateFile, state: DurableState) -> None:
-    """Save the fresh id: a Sentinel that forgets who it is would vote twice."""
+def _save_first(state_file: StateFile, state: DurableState) -> None:
+    """Save the fresh id: a Sentinel that forgets who it is would vote twice.
+
+    Blocks the event loop, so that nobody is told the id before it is saved.
+    """
     try:
-        await state_file.write(state)
+        state_file.write_now(state)
     except Unavailable as error:
         raise SettingsError(
             f"WARNING: Sentinel was not able to save the new configuration on disk!!!: {error}. "
