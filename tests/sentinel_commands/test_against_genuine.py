@@ -22,7 +22,7 @@ from processes import free_port
 from sentinel_face import face_in_thread, group_view, instance_view, peer_view
 from servers import Sentinel
 from wire_pair import VOLATILE
-from wire_reply import Node, WireConnection, encode
+from wire_reply import Value, WireConnection, encode
 
 pytestmark = [pytest.mark.compat, pytest.mark.xdist_group("sentinel-commands-genuine")]
 
@@ -155,7 +155,7 @@ def test_an_answer_without_order_has_the_genuine_members(
     assert answers[1] == answers[0]
 
 
-def _ordered(node: Node) -> Node:
+def _ordered(node: Value) -> Value:
     """Sort the rows of subcommands too."""
     children = [_ordered(child) for child in node.children]
     if all(child.children for child in children):

@@ -310,6 +310,8 @@ class ClientConnection(asyncio.Protocol):
         self._turn = None
         if self._may_run():
             self._run()
+        else:
+            self.flush()
 
     def _execute(self, command: list[bytes]) -> None:
         self.skips = max(0, self.skips - 1)
@@ -333,9 +335,9 @@ class ClientConnection(asyncio.Protocol):
             self._later -= 1
             if outcome.is_barrier:
                 self._has_barrier = False
-            self.flush()
-            if self._may_run():
-                self._run()
+            # Answers that are ready together leave together: many wait for the same write to disk.
+            if self._turn is None:
+                self._turn = asyncio.get_running_loop().call_soon(self._go_on)
 
         task.add_done_callback(fill)
 
