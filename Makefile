@@ -11,7 +11,7 @@ help:
 	@echo "make test      all tests (make test-fast: the pure ones, in seconds)"
 	@echo "make lint      formatter, linter, types, layers"
 	@echo "make bench     the benchmarks, against genuine peers"
-	@echo "make sim       randomised worlds for the core (SIM_EXAMPLES=N, default 2000)"
+	@echo "make sim       random worlds for the core (SEEDS=A..B, default 0..2000)"
 
 # uv comes from the package index into an environment of its own, the project's tools into another.
 .tools/bin/uv:
@@ -47,6 +47,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
+
+SEEDS ?= 0..2000
+sim: $(STAMP)
+	$(BIN)/everfly sim --seeds $(SEEDS)
 
 bench: $(STAMP)
 	$(BIN)/python bench/failover.py $(ARGS)

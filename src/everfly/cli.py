@@ -16,6 +16,7 @@ PROGRAMS: Final = {
     "status": "everfly.observe.commands:status",
     "events": "everfly.observe.commands:events",
     "sentinel": "everfly.sentinel.command_line:sentinel",
+    "sim": "everfly.sim.commands:sim",
 }
 """Name on the command line -> module and its click command."""
 

@@ -31,7 +31,7 @@ class SimInstance:
     name: str = field(init=False)
     is_running: bool = field(default=True, init=False)
     is_paused: bool = field(default=False, init=False)
-    connections: set[Connection] = field(default_factory=set, init=False)
+    connections: dict[Connection, None] = field(default_factory=dict, init=False)
     run_id: str = field(default="", init=False)
     history: str = field(default="", init=False)
     history_before: str = field(default="", init=False)
@@ -41,7 +41,8 @@ class SimInstance:
     link_up: bool = field(default=False, init=False)
     link_down_at: int = field(default=0, init=False)
     is_syncing: bool = field(default=False, init=False)
-    followers: "set[SimInstance]" = field(default_factory=set, init=False)
+    followers: "dict[SimInstance, None]" = field(default_factory=dict, init=False)
+    """In the order in which they came: a set's order would differ from process to process."""
     subscribers: "dict[Connection, Callable[[object], None]]" = field(
         default_factory=dict, init=False
     )
@@ -201,7 +202,7 @@ class SimInstance:
             self.link_down_at = self.world.now
         self.link_up = self.is_syncing = False
         for other in self.directory.values():
-            other.followers.discard(self)
+            other.followers.pop(self, None)
 
     def _drop_followers(self) -> None:
         for follower in list(self.followers):
@@ -259,4 +260,4 @@ class SimInstance:
         self.history = primary.history
         self.history_before = ""
         self.link_up = True
-        primary.followers.add(self)
+        primary.followers[self] = None

@@ -23,7 +23,7 @@ class Host(Protocol):
 
     name: str
     is_running: bool
-    connections: "set[Connection]"
+    connections: "dict[Connection, None]"
 
     def deliver(self, what: Callable[[], None]) -> None:
         """Take something off the wire: at once, or when the process is resumed."""
@@ -85,8 +85,8 @@ class Network:
             if not target.is_running:
                 source.deliver(lambda: on_lost("Connection refused", True))
                 return
-            source.connections.add(connection)
-            target.connections.add(connection)
+            source.connections[connection] = None
+            target.connections[connection] = None
             source.deliver(lambda: on_up(connection))
 
         self.world.after(2 * self.delay(), arrive)
@@ -128,8 +128,8 @@ class Connection:
         if not self.is_open:
             return
         self.is_open = False
-        self.source.connections.discard(self)
-        self.target.connections.discard(self)
+        self.source.connections.pop(self, None)
+        self.target.connections.pop(self, None)
         if by is self.target:
             source = self.source
             world = self.network.world

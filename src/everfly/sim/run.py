@@ -1,7 +1,8 @@
 """Run one world: draw its shape and faults from the seed, let things go wrong, heal, judge."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from everfly.core.model import Engine
 from everfly.sim import faults
@@ -88,14 +89,19 @@ def run(
     )
 
 
-def minimise(outcome: Outcome) -> Outcome:
+def breaks_a_rule(outcome: Outcome) -> bool:
+    """Whether a world showed what must not be."""
+    return bool(outcome.violations)
+
+
+def minimise(outcome: Outcome, fails: Callable[[Outcome], bool] = breaks_a_rule) -> Outcome:
     """Shrink a failing world to the fewest faults that still fail."""
     best = outcome
     for fault in outcome.faults:
         fewer = tuple(one for one in best.faults if one is not fault)
         again = run(outcome.seed, shape=outcome.shape, drawn=fewer)
-        if again.violations:
-            best = replace(again, faults=fewer)
+        if fails(again):
+            best = again
     return best
 
 

@@ -53,7 +53,7 @@ class SimSentinel:
     name: str = field(init=False)
     is_running: bool = field(default=False, init=False)
     is_paused: bool = field(default=False, init=False)
-    connections: set[Connection] = field(default_factory=set, init=False)
+    connections: dict[Connection, None] = field(default_factory=dict, init=False)
     machine: Machine | None = field(default=None, init=False)
     steps: int = field(default=0, init=False)
     dice: random.Random = field(init=False)
@@ -184,10 +184,11 @@ class SimSentinel:
         ticket, life, state = self._unwritten, self._life, self.machine.durable_state()
 
         def written() -> None:
-            if life != self._life:
+            if life != self._life or ticket <= self._written:
+                # A later write, which holds more, was faster.
                 return
             self.disk = state
-            self._written = max(self._written, ticket)
+            self._written = ticket
             while self._held and self._held[0][0] <= self._written and life == self._life:
                 self._do(self._held.popleft()[1])
 
