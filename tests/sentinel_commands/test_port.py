@@ -116,6 +116,34 @@ async def test_resp3_gets_messages_between_answers_and_may_ask_anything() -> Non
         assert await client.ask("SENTINEL", "MYID") == ME.encode()
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_message_overtakes_an_awaited_reply_where_it_can_be_told_from_it(
+    protocol: int,
+) -> None:
+    async with face(VIEW) as port, await RespClient.open(port.port) as client:
+        await client.ask("HELLO", protocol)
+        vote = asyncio.get_running_loop().create_future()
+        port.brain.votes = [vote]
+        client.send("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", "6379", "1", PEER)
+        client.send("SUBSCRIBE", "news")
+        await until(lambda: port.pubsub.channel_count == 1)
+        port.pubsub.publish(b"news", b"early")
+        vote.set_result(Vote(is_down=True, leader=None, leader_epoch=Epoch(0)))
+        # The reply to SUBSCRIBE waits in its place, and no message comes before it.
+        assert await client.receive() == [1, b"*", 0]
+        assert await client.receive() == [b"subscribe", b"news", 1]
+        assert await client.receive() == [b"message", b"news", b"early"]
+        if protocol == 3:
+            vote = asyncio.get_running_loop().create_future()
+            port.brain.votes = [vote]
+            client.send("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", "6379", "1", PEER)
+            await until(lambda: not port.brain.votes)
+            port.pubsub.publish(b"news", b"now")
+            assert await client.receive() == [b"message", b"news", b"now"]
+            vote.set_result(Vote(is_down=False, leader=None, leader_epoch=Epoch(0)))
+            assert await client.receive() == [0, b"*", 0]
+
+
 async def test_a_stranger_may_only_prove_who_he_is() -> None:
     settings = Settings(requirepass="s3cret")
     async with face(VIEW, settings=settings) as port, await RespClient.open(port.port) as client:

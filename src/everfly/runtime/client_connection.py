@@ -237,10 +237,23 @@ class ClientConnection(asyncio.Protocol):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     def push(self, data: bytes) -> None:
-        """Send bytes that are no reply; they go behind replies that are still awaited."""
-        if not self.is_closing:
-            self._write(data)
-            self.flush()
+        """Send bytes that are no reply.
+
+        RESP3 tells them from replies, so they overtake those that are still awaited: a client
+        hears what its command did before it hears that it is done, as ever.
+        """
+        if self.is_closing:
+            return
+        place = len(self._slots)
+        while self.protocol == 3 and place and self._slots[place - 1].data is None:
+            place -= 1
+        if place == 0:
+            self._out.append(data)
+            self._out_size += len(data)
+        else:
+            self._slots.insert(place, _Slot(data))
+            self._waiting_size += len(data)
+        self.flush()
 
     def close_after_replies(self) -> None:
         """Take no more commands; end when what was begun is answered."""
