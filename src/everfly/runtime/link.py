@@ -275,6 +275,7 @@ class LinkPool:
     async def _open(self, link: Link) -> None:
         address = link.effect.to
         source = self._settings.source_host
+        failure, is_refusal = "", False
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._loop.create_connection(
@@ -285,14 +286,16 @@ class LinkPool:
                     local_addr=(source, 0) if source else None,
                 )
         except TimeoutError:
-            link.end("Connection timed out", is_refusal=False)
+            failure = "Connection timed out"
         except Unavailable as error:
-            link.end(str(error), is_refusal=False)
+            failure = str(error)
         except OSError as error:
+            failure = reason_of(error)
             is_refusal = isinstance(error, ConnectionRefusedError | ConnectionResetError)
-            link.end(reason_of(error), is_refusal=is_refusal)
         finally:
             link.task = None
+        if failure:
+            link.end(failure, is_refusal=is_refusal)
 
     async def _current_ip(self, address: Address) -> str:
         """Return where to connect: a name may have moved since the core was told its IP."""

@@ -118,7 +118,7 @@ class ScriptView:
     for_ms: Millis
     """How long it runs already; or how long it still waits, 0 when it starts with the next turn."""
     retries: int
-    """Runs that failed before."""
+    """Runs so far, the present one included."""
 
 
 class Scripts(Protocol):

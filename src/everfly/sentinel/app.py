@@ -77,6 +77,7 @@ def _run_loaded(loaded: Loaded) -> int:
     log.warning("oO0OoO0OoO0Oo Everfly is starting oO0OoO0OoO0Oo")
     log.warning("Everfly version=%s, pid=%d, just started", __version__, os.getpid())
     log.warning("Configuration loaded")
+    log.log(NOTICE, "State is kept in %s", loaded.path)
     allow_descriptors(loaded.settings.maxclients)
     if pid_file:
         write_pid_file(pid_file)
@@ -89,7 +90,7 @@ def _run_loaded(loaded: Loaded) -> int:
         log.warning("%s", error)
         return 1
     except LocalError as error:
-        log.critical("BUG: %s", error, exc_info=error)
+        log.critical("A fault of this program, please report it: %s. Exiting...", error)
         return 1
     finally:
         if pid_file:
@@ -139,7 +140,6 @@ def _is_writable(path: Path) -> bool:
             folder,
         )
         return False
-    log.log(NOTICE, "State is kept in %s", path)
     return True
 
 

@@ -118,7 +118,7 @@ class Scripts:
             argv=job.argv,
             pid=job.pid if job.is_running else None,
             for_ms=Millis(int(for_s * 1000)),
-            retries=max(0, job.tries - job.is_running),
+            retries=job.tries,
         )
 
     def _add(self, argv: tuple[str, ...]) -> None:

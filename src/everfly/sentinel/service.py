@@ -91,6 +91,7 @@ def serve_until_stopped(loaded: Loaded) -> None:
         error = _first(caught)
         if isinstance(error, SettingsError | LocalError | KeyboardInterrupt):
             raise error from None
+        log.critical("BUG: nobody expected this", exc_info=error)
         raise LocalError(f"unexpected: {error!r}") from caught
 
 
