@@ -62,6 +62,7 @@ class Connection:
     channels: set[tuple[str, str]] = field(default_factory=set)
     # Of a replica:
     replica_port: int = 0
+    replica_ip: str = ""
     state: str = ""
     acked: int = -1
 
@@ -69,6 +70,10 @@ class Connection:
     def peer(self) -> str:
         host, port = self.writer.get_extra_info("peername")[:2]
         return f"{host}:{port}"
+
+    @property
+    def replica_host(self) -> str:
+        return self.replica_ip or self.peer.rpartition(":")[0]
 
     @property
     def local(self) -> str:

@@ -106,6 +106,9 @@ class Dragonfly(Commands):
             await reader.readuntil(b"\n")
         writer.write(encode(["REPLCONF", "listening-port", str(self.port)]))
         await reader.readuntil(b"\n")
+        if announced := self.flags.get("replica_announce_ip"):
+            writer.write(encode(["REPLCONF", "ip-address", announced]))
+            await reader.readuntil(b"\n")
         writer.write(encode(["DOUBLESYNC"]))
         answer = (await reader.readuntil(b"\n")).decode().strip()
         if not answer.startswith("+"):
@@ -179,8 +182,8 @@ class Dragonfly(Commands):
     def do_role(self, _: Connection) -> object:
         if self.primary is not None:
             return ["slave", self.primary[0], str(self.primary[1]), self.link_state]
-        hosts = [(each.peer.rpartition(":")[0], each) for each in self.replicas]
-        return ["master", [[host, str(each.replica_port), each.state] for host, each in hosts]]
+        hosts = [[each.replica_host, str(each.replica_port), each.state] for each in self.replicas]
+        return ["master", hosts]
 
     def do_info(self, _: Connection, *__: bytes) -> object:
         sections: dict[str, dict[str, object]] = {
@@ -209,8 +212,7 @@ class Dragonfly(Commands):
             for index, each in enumerate(self.replicas):
                 lag = max(0, self.lsn - each.acked) if each.state == "online" else 0
                 fields[f"slave{index}"] = (
-                    f"ip={each.peer.rpartition(':')[0]},port={each.replica_port},"
-                    f"state={each.state},lag={lag}"
+                    f"ip={each.replica_host},port={each.replica_port},state={each.state},lag={lag}"
                 )
             return fields | {"master_replid": self.replid}
         is_up = self.link_state in ("online", "full_sync")
@@ -235,6 +237,8 @@ class Dragonfly(Commands):
     def do_replconf(self, connection: Connection, option: bytes, value: bytes) -> object:
         if option.lower() == b"listening-port":
             connection.replica_port = int(value)
+        if option.lower() == b"ip-address":
+            connection.replica_ip = value.decode()
         return Status("OK")
 
     def do_doublesync(self, connection: Connection) -> object:

@@ -7,8 +7,8 @@ Nothing is read from `deploy/` but through one documented substitution:
 - a path inside a container becomes the folder that `volumes` mounts there: a folder of `deploy/`
   for a bind mount, a temporary folder for a named volume;
 - `everfly` is the one of this environment (or what `kinds.OURS` says); `dragonfly` is
-  `EVERFLY_DRAGONFLY`, or else Valkey with the flags translated (`VALKEY_FLAGS`); an unknown flag
-  fails the test.
+  `EVERFLY_DRAGONFLY`, or else a double of it; and once more Valkey, with the flags translated
+  (`VALKEY_FLAGS`): an unknown flag fails the test.
 """
 
 import os
@@ -36,7 +36,14 @@ NETWORK: Final = "172.31.250."
 NAME: Final = "default-primary"
 READY_S: Final = 30.0
 CONVERTED_S: Final = 30.0
-DRAGONFLY: Final = os.environ.get("EVERFLY_DRAGONFLY", "")
+DOUBLE: Final = Path(__file__).resolve().parents[1] / "doubles" / "dragonfly.py"
+DRAGONFLY: Final = os.environ.get("EVERFLY_DRAGONFLY", "") or shutil.which("dragonfly")
+ENGINES: Final = {
+    "dragonfly" if DRAGONFLY else "dragonfly-double": (
+        [DRAGONFLY] if DRAGONFLY else [sys.executable, str(DOUBLE)]
+    ),
+    "valkey-with-translated-flags": [],
+}
 
 VALKEY_FLAGS: Final = {
     "bind": "bind",
@@ -66,6 +73,8 @@ class Service:
     definition: dict[str, Any]
     network: str
     folder: Path
+    engine: list[str]
+    """What stands in for `dragonfly`; empty: Valkey with the flags translated."""
     child: Child | None = None
 
     def local(self, text: str) -> str:
@@ -88,7 +97,7 @@ class Service:
     def command(self) -> list[str]:
         line = [*self.definition.get("entrypoint", []), *self.definition["command"]]
         if line[0] == "dragonfly":
-            return [self.local(word) for word in engine_line(line[1:])]
+            line = [*self.engine, *line[1:]] if self.engine else valkey_line(line[1:])
         return [self.local(word) for word in line]
 
     def start(self) -> None:
@@ -127,10 +136,8 @@ class Service:
         return done.returncode == 0
 
 
-def engine_line(flags: Sequence[str]) -> list[str]:
-    """Turn Dragonfly's flags into a command line of the engine at hand."""
-    if DRAGONFLY:
-        return [DRAGONFLY, *flags]
+def valkey_line(flags: Sequence[str]) -> list[str]:
+    """Turn Dragonfly's flags into a command line of Valkey."""
     words = [engine_binary(Engine.VALKEY)]
     for flag in flags:
         key, _, value = flag.removeprefix("--").partition("=")
@@ -152,12 +159,12 @@ def install_everfly(folder: Path) -> None:
 class Composition:
     """All services of the compose file, running."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: list[str]) -> None:
         install_everfly(folder / "bin")
         network = f"127.{DICE.randint(1, 254)}.{DICE.randint(1, 254)}."
         definition = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
         self.services = {
-            name: Service(name, service, network, folder / name)
+            name: Service(name, service, network, folder / name, engine)
             for name, service in definition["services"].items()
         }
         self.instances = [self.services[f"dragonfly-{number}"] for number in range(3)]
@@ -209,9 +216,9 @@ class Composition:
         return None
 
 
-@pytest.fixture
-def composition(tmp_path: Path) -> Iterator[Composition]:
-    running = Composition(tmp_path)
+@pytest.fixture(params=ENGINES.values(), ids=list(ENGINES))
+def composition(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Composition]:
+    running = Composition(tmp_path, request.param)
     try:
         running.start()
         until(running.is_ready, READY_S, show=running.picture)
@@ -225,10 +232,7 @@ def is_replica_of(instance: Service, primary: Service) -> bool:
     return instance.is_synced_replica() and instance.role()[1] == primary.address.encode()
 
 
-@pytest.mark.parametrize("engine", ["dragonfly" if DRAGONFLY else "dragonfly-flags-on-valkey"])
-def test_the_documented_topology_survives_its_primary(
-    composition: Composition, engine: str
-) -> None:
+def test_the_documented_topology_survives_its_primary(composition: Composition) -> None:
     old = composition.instances[0]
     assert composition.answers() == {old.address}
     assert old.ask("SET", "kept", "yes") == b"OK"
