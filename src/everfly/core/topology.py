@@ -55,6 +55,10 @@ def forget_group(turn: Turn, group: Group) -> None:
 
 def reset_group(turn: Turn, group: Group) -> None:
     """Forget a group's replicas, peers and failover; learn them anew from its primary."""
+    if group.current is not group.primary:
+        # Its promotion is in effect and told to everybody: what is dropped is the rest of the
+        # failover. Genuine Sentinels go back to the old primary, under the new epoch.
+        switch_primary(turn, group, group.current.address)
     for instance in group.instances():
         _forget_instance(turn, instance)
     group.replicas.clear()
