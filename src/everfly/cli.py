@@ -15,6 +15,7 @@ PROGRAMS: Final = {
     "up": "everfly.local.commands:up",
     "status": "everfly.observe.commands:status",
     "events": "everfly.observe.commands:events",
+    "drill": "everfly.drill.commands:drill",
     "sentinel": "everfly.sentinel.command_line:sentinel",
     "sim": "everfly.sim.commands:sim",
 }

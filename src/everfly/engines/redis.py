@@ -3,9 +3,9 @@
 Valkey speaks the same dialect (`valkey` names what differs). Nothing here raises for what an
 instance sent: a field that cannot be understood counts as not sent.
 
-Persistence: the append-only file, flushed every second. An instance that is killed loses nothing
-(the kernel has its writes), and a machine that loses power loses a second, so that a whole
-deployment can stop or crash and come back with its data.
+Persistence: the append-only file, flushed every second, so that a whole deployment can stop or
+crash and come back with its data. What a crash takes is what was written in the last second (two
+while the disk is slow), and only where no replica has it; an orderly end takes nothing.
 
 The grace of a fresh process: a primary that restarts at once and empty would get its replicas back
 within a second, and they would copy its emptiness. So every process starts with a pause before it

@@ -12,6 +12,7 @@ left, however it is left; when this process is killed instead, the kernel ends t
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -142,7 +143,7 @@ class Deployment:
         for replica in replicas:
             await crew.start_instance(replica, primary.address)
         await asyncio.gather(*map(crew.until_answers, replicas))
-        await self._until_attached(primary, len(replicas))
+        await self._until_in_sync(primary, len(replicas))
         for sentinel in crew.sentinels:
             await crew.start_sentinel(sentinel, primary.address)
         await asyncio.gather(*map(crew.until_answers, crew.sentinels))
@@ -186,12 +187,12 @@ class Deployment:
             )
         return primary
 
-    async def _until_attached(self, primary: Member, count: int) -> None:
-        """Wait until the primary names all replicas, for a while."""
+    async def _until_in_sync(self, primary: Member, count: int) -> None:
+        """Wait until the primary names all replicas as in sync, for a while."""
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(SYNC_LIMIT_S):
                 while True:
-                    if await self._crew.attached_replicas(primary) >= count:
+                    if await self._crew.replicas_in_sync(primary) >= count:
                         return
                     await asyncio.sleep(_LOOK_S)
 
@@ -370,5 +371,8 @@ def _random_settings(
         ports=tuple(ports[:instances]),
         admin_ports=tuple(ports[instances : instances + admins]),
         sentinel_ports=tuple(ports[instances + admins :]),
+        # Of its own: a Sentinel of another deployment that still looks for something on one of
+        # these ports must not take this group for the one it lost.
+        group=f"temporary-{secrets.token_hex(4)}",
         failover_timeout_ms=2_000,
     )

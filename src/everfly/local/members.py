@@ -13,7 +13,7 @@ from typing import Final
 
 from everfly.core.model import Address, Instant
 from everfly.engines.command import InstanceSpec
-from everfly.engines.dialect import end_grace_commands, report, start_command
+from everfly.engines.dialect import end_grace_commands, start_command
 from everfly.errors import SettingsError, Unavailable
 from everfly.local.home import Home, write_private
 from everfly.local.plan import SOON, backoff
@@ -218,12 +218,16 @@ class Crew:
                 raise Unavailable(f"{member} refuses: {errors[0]}")
         member.has_grace = False
 
-    async def attached_replicas(self, member: Member) -> int:
-        """Return how many replicas an instance names. Raises Unavailable."""
+    async def replicas_in_sync(self, member: Member) -> int:
+        """Return how many replicas an instance names as in sync. Raises Unavailable."""
         client = await Client.connect(member.address, credentials=self.credentials(member))
         async with client:
             reply = await client.call("INFO")
-        return len(report(parse_info(reply)).replicas) if isinstance(reply, bytes) else 0
+        fields = parse_info(reply) if isinstance(reply, bytes) else {}
+        return sum(
+            name.startswith("slave") and "state=online" in value.split(",")
+            for name, value in fields.items()
+        )
 
 
 def _log(process: Process) -> str:

@@ -11,7 +11,8 @@ Pure. The rules:
 4. A dead Sentinel comes back with its own file.
 5. What dies again and again comes back later and later.
 6. A fresh process hands out its dataset at once only when the Sentinels know this very process as
-   the primary (`engines.redis` says why).
+   the primary (`engines.redis` says why), and no other instance holds more of another history: a
+   Sentinel may have taken a primary that restarted empty for the one it knew.
 """
 
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ class InstanceFact:
     run_id: str = ""
     has_grace: bool = False
     """It still waits before it hands out its dataset."""
+    histories: frozenset[str] = frozenset()
+    """The histories that its dataset belongs to; empty: it did not say."""
+    offset: int = 0
+    """How far in them it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,5 +184,13 @@ def _primary_step(primary: InstanceFact, seen: Observation, patience_ms: Millis)
 def _grace_steps(seen: Observation) -> Iterator[Step]:
     for instance in seen.instances:
         is_meant = instance.address == seen.primary and instance.run_id == seen.primary_run_id
-        if instance.is_running and instance.has_grace and instance.run_id and is_meant:
+        if not (instance.is_running and instance.has_grace and instance.run_id and is_meant):
+            continue
+        if not any(_holds_more(other, instance) for other in seen.instances):
             yield EndGrace(instance.name)
+
+
+def _holds_more(other: InstanceFact, primary: InstanceFact) -> bool:
+    """Whether copying the primary could take something from the other one."""
+    is_other_history = bool(other.histories) and not other.histories & primary.histories
+    return other.is_running and is_other_history and other.offset > primary.offset

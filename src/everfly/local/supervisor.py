@@ -149,6 +149,10 @@ class Supervisor:
             has_data=self._crew.home.has_data(member.name),
             run_id=report.run_id if report is not None else "",
             has_grace=member.has_grace,
+            histories=frozenset({report.history, report.history_before} - {""})
+            if report is not None
+            else frozenset(),
+            offset=(report.offset or 0) if report is not None else 0,
         )
 
     async def _do(self, step: Step) -> None:
