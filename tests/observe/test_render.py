@@ -13,10 +13,10 @@ A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 SENTINEL = Address("10.0.0.9", 26379)
 
 
-def shown(picture: GroupPicture, *, is_terminal: bool = False) -> str:
+def shown(picture: GroupPicture, *, is_terminal: bool = False, width: int = 160) -> str:
     output = io.StringIO()
-    console = Console(file=output, width=160, force_terminal=is_terminal, highlight=False)
-    console.print(render(picture, {A: "instance-1"}))
+    console = Console(file=output, width=width, force_terminal=is_terminal, highlight=False)
+    console.print(render(picture, {A: "instance-1"}, width=width))
     return output.getvalue()
 
 
@@ -49,6 +49,14 @@ def test_a_healthy_group_shows_roles_links_offsets_and_a_verdict_in_words() -> N
     for word in ("instance-1", "primary", "replica", "● up", "1,234,567", "567 B", "● healthy"):
         assert word in text
     assert "\x1b" not in text
+
+
+def test_a_narrow_screen_leaves_out_columns_and_cuts_none() -> None:
+    text = shown(picture_with(IN_SYNC, lag=567), width=80)
+    assert "version" not in text
+    assert "…" not in text
+    assert "1,234,567" in text
+    assert "version" in shown(picture_with(IN_SYNC, lag=567), width=120)
 
 
 def test_a_problem_is_a_word_and_a_mark_and_not_a_colour_alone() -> None:

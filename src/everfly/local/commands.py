@@ -33,10 +33,6 @@ from everfly.local.view import View
 from everfly.observe.commands import fail, read_password
 from everfly.observe.description import default_directory
 
-READY_S: Final = 15.0
-"""How long to wait for everybody to be in sync and known to each other before the table starts.
-Not an error when it takes longer (a large dataset): the table then shows what is missing."""
-
 PASSWORD_VARIABLE: Final = "EVERFLY_PASSWORD"  # noqa: S105 - the name of a variable
 
 

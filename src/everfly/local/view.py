@@ -17,7 +17,7 @@ from everfly.local.supervisor import Notice
 from everfly.observe.events import Event, Timeline, merged
 from everfly.observe.picture import GroupPicture
 from everfly.observe.printable import printable
-from everfly.observe.render import instance_table, local_time, sentinel_table, verdict
+from everfly.observe.render import local_time, render, verdict
 
 REFRESH_S: Final = 0.5
 LINES_SHOWN: Final = 8
@@ -118,11 +118,7 @@ class View:
         lines = self._lines + [Text()] * (LINES_SHOWN - len(self._lines))
         return Group(
             Text(),
-            instance_table(picture, self._names),
-            Text(),
-            sentinel_table(picture, self._names),
-            Text(),
-            verdict(picture),
+            render(picture, self._names, width=self._console.width),
             Text(),
             *(_one_line(line, self._console.width) for line in lines),
             Text("Ctrl-C stops everything and keeps the data", style="dim"),

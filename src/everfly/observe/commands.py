@@ -179,7 +179,7 @@ async def _watch(whom: Target, is_json: bool) -> int:
                 if live is None:
                     _show(picture, whom, is_json)
                 else:
-                    live.update(render(picture, whom.names), refresh=True)
+                    live.update(render(picture, whom.names, width=console.width), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
@@ -200,7 +200,7 @@ def _show(picture: GroupPicture, whom: Target, is_json: bool) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge to wrap at
-    console.print(render(picture, whom.names))
+    console.print(render(picture, whom.names, width=console.width))
 
 
 @click.command()

@@ -6,6 +6,7 @@ pictures; one that fails is dropped and made again for the next picture.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -163,9 +164,11 @@ class Observer:
                 client = await self._client(address, credentials)
                 return await client.transaction(questions, timeout_s=self._limit_s)
         except TimeoutError:
-            reason = f"does not answer within {self._limit_s:g} s"
+            reason = f"silent for {self._limit_s:g} s"
         except EverflyError as error:
-            reason = printable(str(error).removeprefix(f"{address} "))
+            # Whoever shows the reason has said already who does not answer.
+            text = str(error).removeprefix(f"{address} ").removeprefix("cannot be reached: ")
+            reason = printable(re.sub(r"^does not answer \S+ within", "silent for", text))
         if address in self._clients:
             await self._clients.pop(address).close()
         return reason

@@ -42,13 +42,20 @@ Names = Mapping[Address, str]
 """What to call the processes at these addresses."""
 
 
-def render(picture: GroupPicture, names: Names | None = None) -> RenderableType:
-    """Return a view of the group: instances, Sentinels, and what is wrong in sentences."""
+NARROW: Final = 104
+"""Columns of a screen below which the less important columns of a table are left out."""
+
+
+def render(picture: GroupPicture, names: Names | None = None, *, width: int) -> RenderableType:
+    """Return a view of the group: instances, Sentinels, and what is wrong in sentences.
+
+    `width` is that of the screen, in characters.
+    """
     parts: list[RenderableType] = []
     if picture.instances:
-        parts.append(instance_table(picture, names or {}))
+        parts.append(instance_table(picture, names or {}, is_narrow=width < NARROW))
     if picture.is_reachable:
-        parts += [Text(), sentinel_table(picture, names or {})]
+        parts += [Text(), sentinel_table(picture, names or {}, is_narrow=width < NARROW)]
     parts += [Text(), verdict(picture)]
     return Group(*parts)
 
@@ -61,53 +68,59 @@ def verdict(picture: GroupPicture) -> Text:
     return Text("\n").join(lines)
 
 
-def instance_table(picture: GroupPicture, names: Names) -> Table:
+def instance_table(picture: GroupPicture, names: Names, *, is_narrow: bool) -> Table:
     """Return what each instance says of itself, and what the Sentinels say of it."""
-    table = _table(
-        "instance", "address", "role", "link", "offset", "behind", "version", "Sentinels"
-    )
+    titles = ["instance", "address", "role", "link", "offset", "behind", "Sentinels"]
+    table = _table(*titles, *([] if is_narrow else ["version"]))
     table.columns[4].justify = table.columns[5].justify = "right"
     for view in picture.instances:
         mark, state = _link(view, picture)
         role = {Role.PRIMARY: "primary", Role.REPLICA: "replica", None: "?"}[view.report.role]
-        is_primary = view.address == picture.primary
+        style = "bold" if view.address == picture.primary else ""
+        version = f"{view.report.engine.value} {view.version}" if view.is_reachable else "-"
         table.add_row(
-            Text(names.get(view.address, ""), style="bold" if is_primary else ""),
+            Text(names.get(view.address, ""), style=style),
             Text(str(view.address)),
-            Text(role if view.is_reachable else "-", style="bold" if is_primary else ""),
+            Text(role if view.is_reachable else "-", style=style),
             _marked(mark, state),
             Text(_number(view.report.offset)),
             Text(_behind(view)),
-            Text(f"{view.report.engine.value} {view.version}" if view.is_reachable else "-"),
             Text(_flags(view, picture)),
+            *([] if is_narrow else [Text(version)]),
         )
     return table
 
 
-def sentinel_table(picture: GroupPicture, names: Names) -> Table:
+def sentinel_table(picture: GroupPicture, names: Names, *, is_narrow: bool) -> Table:
     """Return what each Sentinel says of the group."""
-    table = _table("Sentinel", "address", "says primary is", "epoch", "knows", "quorum", "failover")
+    titles = ["Sentinel", "address", "says primary is", "epoch", "quorum", "failover"]
+    table = _table(*titles, *([] if is_narrow else ["knows"]))
     table.columns[3].justify = "right"
     for view in picture.sentinels:
-        table.add_row(Text(names.get(view.address, "")), Text(str(view.address)), *_says(view))
+        cells = _says(view, names)
+        table.add_row(
+            Text(names.get(view.address, "")),
+            Text(str(view.address)),
+            *(cells[: len(titles) - 2] if is_narrow else cells),
+        )
     return table
 
 
-def _says(view: SentinelView) -> tuple[Text, ...]:
+def _says(view: SentinelView, names: Names) -> list[Text]:
     if not view.is_reachable:
-        return (_marked(BAD, view.error),)
+        return [_marked(BAD, view.error)]
     if view.primary is None:
-        return (_marked(BAD, "does not watch this group"),)
+        return [_marked(BAD, "does not watch this group")]
     down = [word for word in ("s_down", "o_down") if word in view.primary.flags]
-    mark = BAD if down else GOOD
-    state = f"{view.client_address or 'nobody'}" + (f" ({', '.join(down)})" if down else "")
-    return (
-        _marked(mark, state),
+    said = view.client_address
+    who = "nobody" if said is None else names.get(said, str(said))
+    return [
+        _marked(BAD if down else GOOD, who + (f" ({', '.join(down)})" if down else "")),
         Text(str(view.config_epoch)),
-        Text(f"{_count(len(view.replicas), 'replica')}, {_count(len(view.peers), 'peer')}"),
-        Text(view.quorum_trouble or f"{view.quorum} of {len(view.peers) + 1}, usable"),
+        Text("none" if view.quorum_trouble else f"{view.quorum} of {len(view.peers) + 1}"),
         Text(view.failover_state.replace("_", " ") or "-"),
-    )
+        Text(f"{_count(len(view.replicas), 'replica')}, {_count(len(view.peers), 'peer')}"),
+    ]
 
 
 def _table(*columns: str) -> Table:
