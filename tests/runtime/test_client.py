@@ -2,53 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from everfly.core.model import Address
 from everfly.errors import RemoteError, SettingsError, Unavailable
 from everfly.runtime.client import CALLS_MAX, MESSAGES_MAX, Client, Credentials
 from everfly.wire.resp import ErrorReply
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def peer(serve: Serve) -> AsyncIterator[Address]:
-    """Listen and run `serve` for each connection; nothing of it outlives the block."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        # Cancelled at the end of the block; the streams would report that as an error.
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await serve(reader, writer)
-        writer.transport.abort()
-
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
-    try:
-        yield Address("127.0.0.1", server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def says(*answers: bytes) -> Serve:
-    """Answer the n-th chunk that arrives with the n-th answer, then stay silent."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
-            await reader.read(65_536)
-            writer.write(answer)
-        while await reader.read(65_536):
-            pass
-
-    return serve
+from scripted_peer import peer, says
 
 
 async def test_replies_come_in_the_order_of_the_calls() -> None:
