@@ -58,8 +58,10 @@ def test_no_pattern_raises(pattern: bytes, text: bytes) -> None:
     assert Glob(pattern).matches(text) in (True, False)
 
 
-def test_a_malicious_pattern_costs_little() -> None:
-    glob = Glob(b"*a" * (PATTERN_BYTES_MAX // 2))
-    began = time.perf_counter()
-    assert not glob.matches(b"a" * 1000 + b"b")
-    assert time.perf_counter() - began < 5
+@pytest.mark.parametrize("pattern", [b"*a" * 400, b"*" * PATTERN_BYTES_MAX + b"b", b"*?" * 400])
+def test_a_malicious_pattern_costs_little(pattern: bytes) -> None:
+    glob = Glob(pattern)
+    began = time.process_time()
+    for _ in range(10):
+        glob.matches(b"a" * 500 + b"c")
+    assert time.process_time() - began < 5

@@ -1,7 +1,7 @@
 """Turn a pattern of Redis (`*`, `?`, `[a-z]`, `[^x]`, backslash) into a test of byte strings.
 
-A pattern comes from a client, so it must not be able to cost much: matching takes at most
-(bytes of the pattern) x (bytes of the string) steps, whatever the pattern, and both are bounded.
+A pattern comes from a client, so it must not be able to cost much: matching takes at most about
+the square of the string's length in steps, whatever the pattern, and both are bounded.
 Source: `stringmatchlen`, redis/src/util.c (7.0.15).
 """
 
@@ -16,16 +16,19 @@ _ANY: Final = frozenset(range(256))
 class Glob:
     """A compiled pattern."""
 
-    __slots__ = ("_is_case_ignored", "_units")
+    __slots__ = ("_is_case_ignored", "_least", "_units")
 
     def __init__(self, pattern: bytes, *, ignore_case: bool = False) -> None:
         self._is_case_ignored = ignore_case
         self._units = _compile(pattern.lower() if ignore_case else pattern)
+        self._least = sum(unit is not None for unit in self._units)
 
     def matches(self, text: bytes) -> bool:
         """Tell whether the whole of `text` fits."""
         if self._is_case_ignored:
             text = text.lower()
+        if len(text) < self._least:
+            return False
         units = self._units
         at = unit = 0
         star = -1  # Where the last star was seen, and up to where it has been stretched: a later
@@ -54,7 +57,8 @@ def _compile(pattern: bytes) -> list[frozenset[int] | None]:
         letter = pattern[at : at + 1]
         at += 1
         if letter == b"*":
-            units.append(None)
+            if units[-1:] != [None]:
+                units.append(None)
         elif letter == b"?":
             units.append(_ANY)
         elif letter == b"[":

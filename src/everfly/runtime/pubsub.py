@@ -11,8 +11,9 @@ from everfly.core.notices import Level, Notice
 from everfly.runtime.glob import PATTERN_BYTES_MAX, Glob
 from everfly.wire.resp import encode_reply, to_bytes
 
-SUBSCRIPTIONS_MAX: Final = 10_000
-"""Of one client, both kinds together. There are about fifty events."""
+SUBSCRIPTIONS_MAX: Final = 1_000
+"""Of one client, both kinds together: there are about fifty events, and each pattern costs time
+with each of them."""
 CHANNEL_BYTES_MAX: Final = PATTERN_BYTES_MAX
 """Of a channel's name or a pattern."""
 
