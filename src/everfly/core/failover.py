@@ -68,8 +68,6 @@ def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epo
 def abort(group: Group) -> None:
     """Give an attempt up. Only before the promotion took effect."""
     group.failover = None
-    for replica in group.replicas.values():
-        replica.reconf = Reconf.NONE
 
 
 def _wait_start(turn: Turn, group: Group, failover: Failover) -> bool:

@@ -74,9 +74,6 @@ def _learn(turn: Turn, group: Group, run_id: RunId, address: Address) -> Peer:
         detail = f"{others} additional matching instances"
         turn.notify(Event.PEER_ADDRESS_UPDATE, peer, detail)
     turn.persist(is_urgent=False)
-    # It should know us, and our view, as soon as we know it.
-    peer.hello_sent_at = None
-    turn.wake(peer, turn.now)
     return peer
 
 
