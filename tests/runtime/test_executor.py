@@ -18,6 +18,7 @@ from everfly.core.effects import (
     ReconfigureClients,
     SendHello,
     SendPing,
+    Vote,
 )
 from everfly.core.inputs import HelloSent, Reconfigured
 from everfly.core.model import Address, Epoch, GroupName, Hello, LinkId, Millis, RunId, Token
@@ -181,6 +182,19 @@ async def test_a_failed_write_refuses_requests_keeps_hellos_and_is_tried_again(
         await asyncio.sleep(RETRY_MIN_S * 1.1)
         assert it.sent == ["hello"]
         assert len(it.disk.written) == 1
+
+
+async def test_a_vote_waits_for_the_disk_but_what_we_see_does_not() -> None:
+    async with bench() as it:
+        it.disk.failure = "No space left on device"
+        seen = Vote(is_down=True, leader=None, leader_epoch=Epoch(0))
+        vote = Vote(is_down=True, leader=ME, leader_epoch=Epoch(3))
+        it.do(SAVE, Answer(Token(1), vote), Answer(Token(2), seen))
+        assert it.requests.answers == {2: seen}
+        await turns()
+        assert it.requests.answers == {2: seen, 1: "No space left on device"}
+        it.do(Answer(Token(3), seen))
+        assert it.requests.answers[Token(3)] == seen
 
 
 @pytest.mark.looptime

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ import pytest
 from event_log import EventLog
 from kinds import HOST, OURS
 from processes import Child, Connection, ask, free_port, until
-from servers import Deployment, Sentinel
+from servers import Deployment, Group, Sentinel
 
 pytestmark = pytest.mark.integration
 
@@ -298,3 +299,53 @@ def test_a_disk_that_fails_refuses_changes_and_recovers(tmp_path: Path) -> None:
         assert sentinel.stop() == 0
     finally:
         sentinel.kill()
+
+
+def test_it_tells_systemd_and_listens_on_a_socket_in_the_file_system(tmp_path: Path) -> None:
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(f"port 0\nunixsocket {tmp_path}/s\nunixsocketperm 700\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.settimeout(10)
+        supervisor.bind(str(tmp_path / "notify"))
+        child = Child(
+            [sys.executable, "-m", "everfly", "sentinel", str(conf)],
+            tmp_path / "log",
+            environment={"NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+            assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(str(tmp_path / "s"))
+                client.sendall(b"PING\r\n")
+                assert client.recv(100) == b"+PONG\r\n"
+            child.signal(signal.SIGTERM)
+            assert supervisor.recv(100) == b"STOPPING=1"
+            assert child.wait(2) == 0
+            assert not (tmp_path / "s").exists()
+        finally:
+            child.kill()
+
+
+def test_names_are_resolved_and_stay_in_the_file(tmp_path: Path) -> None:
+    group = Group(tmp_path / "group", replicas=1)
+    sentinel = Sentinel(OURS, tmp_path / "sentinel")
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(group.kill)
+        at_the_end.callback(sentinel.kill)
+        group.start()
+        primary = group.instances[0].port
+        sentinel.start(
+            ["sentinel resolve-hostnames yes", f"sentinel monitor m localhost {primary} 1"]
+        )
+        until(lambda: len(sentinel.replicas("m")) == 1, 10, show=sentinel.log_tail)
+        until(lambda: sentinel.view("m")["flags"] == "master", 5, show=sentinel.log_tail)
+        address = sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m")
+        assert address in ([HOST.encode(), b"%d" % primary], [b"::1", b"%d" % primary])
+        assert sentinel.ask("SENTINEL", "FLUSHCONFIG") == b"OK"
+        assert sentinel.saved("monitor") == [f"m localhost {primary} 1"]
+        assert sentinel.ask("SENTINEL", "CONFIG", "SET", "announce-hostnames", "yes") == b"OK"
+        assert sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m") == [
+            b"localhost", b"%d" % primary
+        ]  # fmt: skip

@@ -3,7 +3,9 @@
 Rules:
 
 1. An effect with `after_durable` starts when every urgent `Persist` before it is on disk; all
-   others start at once. Nothing waits for a `Persist` that is not urgent (see `effects.Persist`).
+   others start at once. Nothing waits for a `Persist` that is not urgent (see `effects.Persist`),
+   and an answer that names no vote waits for none: a slow or broken disk must not keep us from
+   saying that a primary is down.
 2. Writes are gathered: while one is in flight all further ones become the next; one that is not
    urgent waits up to `GATHER_S` for company.
 3. A failed write is tried again, later and later, at once when something new must be saved.
@@ -39,6 +41,7 @@ from everfly.core.effects import (
     SendInfo,
     SendPing,
     SendScriptKill,
+    Vote,
 )
 from everfly.core.inputs import CommandRefused, HelloSent, Input, Reconfigured
 from everfly.core.model import Epoch, GroupName, Hello, LinkId, Token
@@ -172,7 +175,7 @@ class Executor:
     def execute(self, effects: list[Effect]) -> None:
         """Start these, in order, without waiting."""
         for effect in effects:
-            if effect.after_durable and self._urgent > self._durable:
+            if self._urgent > self._durable and effect.after_durable and not _is_opinion(effect):
                 self._hold(effect)
             else:
                 self._start(effect)
@@ -341,6 +344,13 @@ class Executor:
 
     def _note_epochs(self, state: DurableState) -> None:
         self._epochs = dict(_config_epochs(state))
+
+
+def _is_opinion(effect: Effect) -> bool:
+    """Return whether this only tells what we see, which nobody needs to remember."""
+    if not isinstance(effect, Answer) or not isinstance(effect.result, Vote):
+        return False
+    return effect.result.leader is None
 
 
 def _config_epochs(state: DurableState) -> Iterable[tuple[GroupName, Epoch]]:
