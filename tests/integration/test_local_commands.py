@@ -63,8 +63,8 @@ class Up:
         store = ["--engine", "valkey", "--dir", str(self.directory), "--name", self.group]
         return [*EVERFLY, "up", *store, *ports]
 
-    def start(self) -> Child:
-        child = Child(self.command, self.folder / f"up-{len(self.children)}.log")
+    def start(self, *options: str) -> Child:
+        child = Child([*self.command, *options], self.folder / f"up-{len(self.children)}.log")
         self.children.append(child)
         until(lambda: self.status().returncode == 0, READY_S, show=child.log_tail)
         return child
@@ -188,6 +188,28 @@ def test_nothing_survives_when_it_is_killed_itself(up: Up) -> None:
     until(up.is_down, STOP_S)
     # The next start finds its way although nobody cleaned up.
     up.start()
+
+
+def test_a_password_is_wanted_kept_and_never_shown(up: Up) -> None:
+    password = f"secret-{secrets.token_hex(8)}"
+    (up.folder / "given").write_text(password + "\n")
+    child = up.start("--password-file", str(up.folder / "given"))
+    with redis.Redis(HOST, up.port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    with redis.Redis(HOST, up.port, password=password) as friend:
+        assert friend.ping()
+    for kind in ("instances", "sentinels"):
+        command = Path(f"/proc/{up.pid(kind, 0)}/cmdline").read_text()
+        assert password not in command
+    assert password not in (up.directory / "deployment.json").read_text()
+    child.signal(signal.SIGTERM)
+    assert child.wait(STOP_S) == 0
+    assert password not in child.log.read_text()
+
+    (up.folder / "given").unlink()
+    up.start()
+    with redis.Redis(HOST, up.port, password=password) as friend:
+        assert friend.ping()
 
 
 def test_two_cannot_have_one_directory(up: Up) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,25 @@ async def test_a_frozen_instance_stalls_nothing() -> None:
         await deployment.until_healthy(START_S)
 
 
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+async def test_a_frozen_primary_is_replaced_and_follows_when_it_thaws(
+    engine: EngineBinary,
+) -> None:
+    async with Deployment.temporary(engine) as deployment:
+        await deployment.until_healthy(START_S)
+        old = await deployment.primary()
+        pid = old.pid
+        deployment.kill(old, signal.SIGSTOP)
+        picture = await deployment.until(moved_from(old), FAILOVER_S, "a failover")
+        new = picture.primary
+        deployment.kill(old, signal.SIGCONT)
+        picture = await deployment.until_healthy(FAILOVER_S)
+        view = picture.instance(old.address)
+        assert view is not None
+        assert view.report.primary == new
+        assert old.pid == pid
+
+
 async def test_what_is_not_supervised_stays_down_until_it_is_again() -> None:
     async with Deployment.temporary(binary_of("valkey")) as deployment:
         await deployment.until_healthy(START_S)
@@ -307,6 +327,25 @@ async def test_a_stopped_deployment_comes_back_with_the_same_primary_and_data(
             assert third.address.port == primary_port
             assert await call(third, "GET", "greeting", password="hunter2") == b"hello"
     assert not files_with("hunter2", tmp_path, ("log", "deployment.json"))
+
+
+async def test_a_stopped_deployment_may_come_back_with_more_replicas(tmp_path: Path) -> None:
+    ports = random_free(HOST, 6)
+    settings = Settings(
+        engine=binary_of("valkey"),
+        directory=tmp_path,
+        ports=tuple(ports[:2]),
+        sentinel_ports=tuple(ports[3:]),
+        group="grows",
+    )
+    with Home(tmp_path) as home:
+        async with Deployment(settings, home) as deployment:
+            await deployment.until_healthy(START_S)
+            await persist(await deployment.primary(), 10, replicas=1)
+        async with Deployment(replace(settings, ports=tuple(ports[:3])), home) as deployment:
+            picture = await deployment.until_healthy(START_S)
+            assert len(picture.instances) == 3
+            assert await counts(deployment) == [10, 10, 10]
 
 
 def files_with(text: str, folder: Path, names: tuple[str, ...]) -> list[Path]:
