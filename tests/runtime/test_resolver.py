@@ -127,6 +127,18 @@ async def test_a_hello_with_names_gets_their_addresses_or_says_nothing() -> None
         assert heard[2] is None
 
 
+@pytest.mark.parametrize("host", ["fe80::1%a\nb", "fe80::1%\x01", "10.0.0.1 ", "fe80::1%a b", ""])
+async def test_an_address_that_could_break_a_file_is_no_address(host: str) -> None:
+    resolver = Resolver(NameServer({}))
+    assert resolver.resolve_now(host) is None
+    told: list[InstanceReport] = []
+    async with asyncio.TaskGroup() as tasks:
+        names = Hostnames(resolver, tasks, lambda: False)
+        report = InstanceReport(role=Role.PRIMARY, replicas=(Address(host, 1),))
+        names.resolve_report(report, told.append)
+    assert told[0].replicas == ()
+
+
 async def test_from_a_report_only_what_cannot_be_resolved_is_left_out() -> None:
     resolver = Resolver(NameServer({"db-1": "10.0.0.1"}))
     replicas = (Address("db-1", 1), Address("nowhere", 2), Address("10.0.0.3", 3))

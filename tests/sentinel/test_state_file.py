@@ -197,6 +197,19 @@ async def test_a_write_that_fails_keeps_the_old_content_and_says_why(tmp_path: P
         await StateFile(path, loaded.conf, loaded.settings).write(STATE)
 
 
+async def test_state_that_no_file_can_hold_is_refused_and_the_old_content_stays(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, FULL)
+    loaded = load(path)
+    evil = GroupState(GroupName("a\nrequirepass x"), CACHE.primary, CACHE.settings)
+    with pytest.raises(Unavailable, match="cannot be written down"):
+        await StateFile(path, loaded.conf, loaded.settings).write(
+            DurableState(RunId(ME), groups=(evil,))
+        )
+    assert path.read_text() == FULL
+
+
 async def test_a_file_that_somebody_removed_is_made_anew_and_is_private(tmp_path: Path) -> None:
     path = written(tmp_path, FULL)
     loaded = load(path)

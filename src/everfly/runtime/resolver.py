@@ -37,9 +37,15 @@ class _Known:
 
 
 @lru_cache(NAMES_MAX)
+def to_literal(host: str) -> str | None:
+    """Return an IP address in its usual form, or None for what is none."""
+    # The zone of an IPv6 address (`fe80::1%eth0`) may be any text, also one that breaks a file.
+    return literal_ip(host) if host.isprintable() and " " not in host else None
+
+
 def is_literal(host: str) -> bool:
     """Return whether this is an IP address already."""
-    return literal_ip(host) is not None
+    return to_literal(host) is not None
 
 
 def look_up(host: str) -> str:
@@ -74,7 +80,7 @@ class Resolver:
         """Return the address as far as it is known at once, or None."""
         known = self._known.get(host)
         if known is None:
-            return literal_ip(host)
+            return to_literal(host)
         return known.ip if known.ip and self._clock() < known.until else None
 
     async def resolve(self, host: str) -> str:

@@ -123,7 +123,10 @@ class StateFile:
 
     def _current(self, state: DurableState) -> SentinelConf:
         self._settings.keep_only({group.name: group for group in state.groups})
-        conf = merged(self._conf, state, self._settings)
+        try:
+            conf = merged(self._conf, state, self._settings)
+        except SettingsError as error:
+            raise Unavailable(f"the state cannot be written down: {error}") from error
         if self._settings.loglevel != self._conf.text("loglevel", "notice"):
             conf = conf.with_directive("loglevel", self._settings.loglevel)
         return conf
