@@ -212,6 +212,19 @@ def test_a_password_is_wanted_kept_and_never_shown(up: Up) -> None:
         assert friend.ping()
 
 
+def test_nothing_survives_when_nobody_reads_its_output(up: Up) -> None:
+    process = subprocess.Popen(up.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"starting valkey")
+        process.stdout.close()
+        assert process.wait(READY_S) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert up.is_down()
+
+
 def test_two_cannot_have_one_directory(up: Up) -> None:
     up.start()
     other = run("up", "--engine", "valkey", "--dir", str(up.directory))

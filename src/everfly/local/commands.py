@@ -136,7 +136,6 @@ async def _up(deployment: Deployment, *, plain: bool) -> None:
 
     def on_signal() -> None:
         if stop.is_set():
-            console.print("killing everything", style="dim")
             deployment.kill_all()
         stop.set()
 
@@ -146,12 +145,15 @@ async def _up(deployment: Deployment, *, plain: bool) -> None:
     try:
         await _start_and_show(deployment, console, stopped, plain=plain)
     finally:
-        if stop.is_set():
-            console.print("stopping, data is kept (again Ctrl-C: kill)", style="dim")
-        await deployment.stop()
-        stopped.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.remove_signal_handler(number)
+        try:
+            if stop.is_set():
+                console.print("stopping, data is kept (again Ctrl-C: kill)", style="dim")
+        finally:
+            # Also when nobody reads stdout any more.
+            await deployment.stop()
+            stopped.cancel()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.remove_signal_handler(number)
     console.print("stopped", style="dim")
 
 
