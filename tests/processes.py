@@ -39,22 +39,30 @@ _PORT_MAX: Final = 32_000
 """Below the ephemeral range of Linux (32768..60999): an outgoing connection never sits on the port
 of an instance that is down for a moment."""
 
-_GIVEN_PORTS: set[int] = set()
+_RESERVATIONS: dict[int, socket.socket] = {}
+"""Ports given out by this process. Each is held by the name of an abstract Unix socket, which all
+test processes of this machine see and which ends with the process: what is free now is not given
+to another worker before its server has started."""
 
 
 def free_port() -> int:
     """Return a TCP port of the loopback interface that nobody listens on and nobody was given."""
     for _ in range(1000):
         port = _DICE.randint(_PORT_MIN, _PORT_MAX)
-        if port in _GIVEN_PORTS:
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0everfly-test-port-{port}")
+        except OSError:
+            reservation.close()
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                reservation.close()
                 continue
-        _GIVEN_PORTS.add(port)
+        _RESERVATIONS[port] = reservation
         return port
     raise RuntimeError(f"no free port between {_PORT_MIN} and {_PORT_MAX} in 1000 tries")
 
