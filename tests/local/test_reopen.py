@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from engines_fixture import binary_of
 from everfly.core.model import Address, Engine
 from everfly.engines.command import EngineBinary
 from everfly.errors import SettingsError
-from everfly.local.reopen import Options, settings_for
+from everfly.local.reopen import Options, engine_for, settings_for
 from everfly.local.settings import FILE, Settings
 from everfly.observe.description import Description, Part
 
@@ -92,6 +93,15 @@ def test_what_its_sentinels_rely_on_may_not_change(options: Options, option: str
 def test_another_engine_cannot_read_its_data() -> None:
     with pytest.raises(SettingsError, match="--engine valkey, not dragonfly"):
         settings_for(Options(), DRAGONFLY, HOME, described(new(Options())))
+
+
+def test_without_a_wish_it_keeps_its_engine_and_its_program() -> None:
+    double = binary_of("dragonfly")
+    earlier = described(new(Options(), double))
+    assert engine_for("auto", None, earlier) == double
+    assert engine_for("dragonfly", None, earlier) == double
+    assert engine_for("valkey", None, earlier).engine is Engine.VALKEY
+    assert engine_for("auto", None, described(new(Options()))).engine is Engine.VALKEY
 
 
 def test_the_same_values_may_be_said_again() -> None:

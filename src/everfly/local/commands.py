@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from everfly.engines.find import KINDS, Kind, find_engine
+from everfly.engines.find import KINDS, Kind
 from everfly.errors import EverflyError
 from everfly.local.deployment import Deployment
 from everfly.local.home import Home
@@ -26,6 +26,7 @@ from everfly.local.reopen import (
     SENTINEL_PORT,
     SENTINELS,
     Options,
+    engine_for,
     settings_for,
 )
 from everfly.local.settings import Settings
@@ -108,8 +109,9 @@ def up(  # noqa: PLR0913, PLR0917 - options are arguments
     """
     place = (directory or default_directory()).expanduser().absolute()
     try:
-        found = find_engine(engine, engine_binary)
         with Home(place) as home:
+            earlier = home.description()
+            found = engine_for(engine, engine_binary, earlier)
             password = read_password(password_file) or os.environ.get(PASSWORD_VARIABLE, "")
             options = Options(
                 replicas=replicas,
@@ -123,7 +125,7 @@ def up(  # noqa: PLR0913, PLR0917 - options are arguments
                 password=password or home.password(),
                 sentinel_binary=sentinel_binary,
             )
-            settings = settings_for(options, found, place, home.description())
+            settings = settings_for(options, found, place, earlier)
             asyncio.run(_up(Deployment(settings, home), plain=plain))
     except EverflyError as error:
         fail(error)

@@ -12,6 +12,7 @@ from typing import Final
 
 from everfly.core.model import Engine
 from everfly.engines.command import EngineBinary
+from everfly.engines.find import KINDS, Kind, find_engine
 from everfly.errors import SettingsError
 from everfly.local.settings import ADMIN_PORT_OFFSET, FILE, Settings
 from everfly.observe.description import Description
@@ -41,6 +42,21 @@ class Options:
     maxmemory: str = ""
     password: str = ""
     sentinel_binary: str | None = None
+
+
+def engine_for(kind: Kind, binary: str | None, earlier: Description | None) -> EngineBinary:
+    """Return the engine that was asked for; where nothing was, that of the earlier deployment.
+
+    Its data can be read by no other: a Dragonfly that was installed meanwhile changes nothing.
+    Raises SettingsError as `find_engine` does.
+    """
+    if binary is not None or earlier is None or kind not in ("auto", earlier.engine.value):
+        return find_engine(kind, binary)
+    same = earlier.engine.value
+    assert same in KINDS, "the engine of a deployment that was started"
+    if Path(earlier.engine_binary).is_file():
+        return find_engine(same, earlier.engine_binary)
+    return find_engine(same)
 
 
 def settings_for(
