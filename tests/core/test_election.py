@@ -74,3 +74,11 @@ def test_a_peer_that_owes_an_answer_for_long_loses_its_turn() -> None:
         assert election.turn_of(turn, group) == before
         peer.shared.link.owes_since = Instant(NOW - 2_001)
         assert election.turn_of(turn, group) == 0
+
+
+def test_an_attempt_and_the_wait_for_the_next_one_count_from_one_roll_of_the_dice() -> None:
+    turn, group = view_of(run_id(0), [run_id(0)], set(), 0)
+    election.start(turn, group, is_forced=False)
+    assert group.failover is not None
+    assert group.next_attempt_at == group.failover.started_at + 2 * 60_000
+    assert NOW <= group.failover.started_at < NOW + 1_000
