@@ -23,7 +23,7 @@ def examples(count: int) -> int:
 
 
 ANYTHING = settings(
-    max_examples=examples(120),
+    max_examples=examples(80),
     derandomize=not MORE,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -38,7 +38,7 @@ def test_anything_may_come_in_and_all_promises_hold(run: list[Move]) -> None:
     view_holds(played.machine, Instant(played.now))
 
 
-@settings(ANYTHING, max_examples=examples(25))
+@settings(ANYTHING, max_examples=examples(15))
 @given(runs, st.integers(0, 3))
 def test_same_seed_and_inputs_give_the_same_effects(run: list[Move], seed: int) -> None:
     first, second = Run(machine(seed)), Run(machine(seed))
@@ -47,7 +47,7 @@ def test_same_seed_and_inputs_give_the_same_effects(run: list[Move], seed: int) 
     assert first.log == second.log
 
 
-@settings(ANYTHING, max_examples=examples(25))
+@settings(ANYTHING, max_examples=examples(15))
 @given(runs, runs)
 def test_a_restart_remembers_what_is_durable_and_keeps_all_promises(
     before: list[Move], after: list[Move]
