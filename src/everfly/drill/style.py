@@ -47,6 +47,7 @@ svg .step { font-size: 11.5px; }
 .grid { stroke: var(--faint); } .base { stroke: var(--line); }
 .action { stroke: var(--ink); stroke-dasharray: 3 3; }
 .writes { fill: var(--writes); } .lost { fill: var(--lost); }
+.role { stroke: var(--ground); stroke-width: 1; }
 .role.primary { fill: var(--primary); } .in.primary { fill: var(--on-primary); }
 .role.replica { fill: var(--replica); } .in.replica { fill: var(--on-replica); }
 .role.copying, .role.unlinked { fill: var(--joining); }
