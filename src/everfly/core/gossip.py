@@ -3,7 +3,7 @@
 Source: `sentinelProcessHelloMessage`, redis/src/sentinel.c (7.0.15).
 """
 
-from everfly.core import election
+from everfly.core import election, failover
 from everfly.core.effects import ReconfigureClients
 from everfly.core.model import Address, Hello, RunId
 from everfly.core.notices import Event
@@ -29,12 +29,28 @@ def on_hello(turn: Turn, hello: Hello) -> None:
         return
     group.config_epoch = hello.config_epoch
     turn.persist()
-    old = group.primary.address
+    if group.current is not group.primary and hello.primary != group.current.address:
+        # Our own promotion took effect and is overtaken already: first the one, then the other.
+        switch_primary(turn, group, group.current.address)
+    old = group.current.address
     if hello.primary == old:
+        _give_up_older_attempt(turn, group)
         return
     turn.notify(Event.CONFIG_UPDATE, peer)
     switch_primary(turn, group, hello.primary)
     turn.emit(ReconfigureClients(group.name, is_leader=False, old=old, new=hello.primary))
+
+
+def _give_up_older_attempt(turn: Turn, group: Group) -> None:
+    """End an attempt of ours that could only put an older configuration over a newer one."""
+    attempt = group.failover
+    if attempt is not None and not attempt.has_promoted and attempt.epoch <= group.config_epoch:
+        failover.abort(group)
+        turn.explain(
+            group,
+            f"failover of epoch {attempt.epoch} given up",
+            f"the primary was confirmed in epoch {group.config_epoch}",
+        )
 
 
 def _is_other_half(group: Group, hello: Hello) -> bool:
