@@ -81,6 +81,7 @@ def record(fault: Fault = Fault.KILL_PRIMARY, **changes: object) -> Record:
         ),
         writes=writes((-1000, 0), (1070, 4000)),
         reads=Reads(answered=100, failed=3),
+        standstill=3.0,
         stubborn=None,
     )
     return replace(made, **changes)  # type: ignore[arg-type]  # fields of Record

@@ -138,6 +138,13 @@ def test_a_write_that_was_carried_out_twice_is_a_remark() -> None:
     )
 
 
+def test_a_machine_that_was_too_busy_for_the_drill_is_a_remark() -> None:
+    report = conclude(record(standstill=800.4))
+    assert report.is_passed
+    (remark,) = report.remarks
+    assert remark.startswith("the drill itself stood still for 800 ms, for the machine was busy")
+
+
 def test_a_dataset_that_contradicts_itself_is_a_problem() -> None:
     torn = replace(record().writes, counted=392, summed=393)
     report = conclude(record(writes=torn))

@@ -57,8 +57,14 @@ class Wish:
     sentinel_binary: str | None
 
 
-@click.command()
-@click.argument("fault", type=click.Choice([fault.value for fault in Fault]))
+_FAULTS: Final = "\n".join(
+    ("\b", "Faults:", *(f"  {fault.value:<17} {NATURES[fault].summary}" for fault in Fault))
+)
+"""For the help; \\b keeps click from filling the lines."""
+
+
+@click.command(epilog=_FAULTS)
+@click.argument("fault", type=click.Choice([fault.value for fault in Fault]), metavar="FAULT")
 @click.option(
     "--dir",
     "directory",
@@ -121,8 +127,6 @@ def drill(  # noqa: PLR0913, PLR0917 - options are arguments
     )
     try:
         reports = asyncio.run(_drill(wish, runs))
-        if file is not None:
-            _write(file, page(reports))
     except EverflyError as error:
         fail(error, IMPOSSIBLE)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -132,6 +136,8 @@ def drill(  # noqa: PLR0913, PLR0917 - options are arguments
         click.echo(json.dumps(to_json(reports), indent=2))
     else:
         show(Console(highlight=False), reports)
+    if file is not None:
+        _write(file, page(reports))
     sys.exit(PASSED if all(report.is_passed for report in reports) else FAILED)
 
 
@@ -245,4 +251,5 @@ def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"the report {file} cannot be written: {error.strerror}") from error
+        problem = f"the report {file} cannot be written: {error.strerror}; choose another place"
+        fail(SettingsError(problem), IMPOSSIBLE)

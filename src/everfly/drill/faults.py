@@ -43,13 +43,13 @@ class Nature:
 NATURES: Final = {
     Fault.KILL_PRIMARY: Nature(summary="kills the primary (SIGKILL)", failovers=1),
     Fault.FREEZE_PRIMARY: Nature(
-        summary="freezes the primary (SIGSTOP) and wakes it after the failover",
+        summary="freezes the primary (SIGSTOP), wakes it after the failover",
         failovers=1,
         has_stale_primary=True,
     ),
     Fault.SHUTDOWN_PRIMARY: Nature(summary="shuts the primary down (SHUTDOWN)", failovers=1),
     Fault.RESTART_PRIMARY: Nature(
-        summary="restarts the primary at once, empty, as a supervisor that knows no better does",
+        summary="restarts the primary at once and empty, as a naive supervisor",
         failovers=1,
         has_stale_primary=True,
         may_lose_until_agreed="the empty primary took them before the Sentinels moved the group",
@@ -58,7 +58,7 @@ NATURES: Final = {
     Fault.KILL_REPLICA: Nature(summary="kills a replica (SIGKILL)", failovers=0),
     Fault.KILL_SENTINEL: Nature(summary="kills a Sentinel (SIGKILL)", failovers=0),
     Fault.PARTITION: Nature(
-        summary="cuts the primary and one Sentinel off from all others, and heals that later",
+        summary="cuts the primary and one Sentinel off for a while",
         failovers=1,
         has_stale_primary=True,
         needs_own_deployment=True,

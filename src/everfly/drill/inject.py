@@ -130,7 +130,9 @@ async def _shut_down(scene: Scene) -> None:
         try:
             reply = await client.call("SHUTDOWN", timeout_s=SHUTDOWN_S)
         except Unavailable:
-            return  # it closed the connection instead of answering
+            # It closed the connection instead of answering; first it waited for its replicas.
+            scene.mark(f"{scene.victim} has ended")
+            return
         finally:
             await client.close()
         text = reply.text if isinstance(reply, ErrorReply) else "an answer instead of an end"

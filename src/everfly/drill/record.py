@@ -96,5 +96,7 @@ class Record:
     spans: tuple[Span, ...]
     writes: Writes
     reads: Reads
+    standstill: float
+    """Longest time in which the drill itself could not run, in ms."""
     stubborn: Writes | None
     """Of the writer that never leaves the old primary's address."""

@@ -30,6 +30,9 @@ SAME_WITHIN_MS: Final = 3_000.0
 """Window in which the same words of another Sentinel are the same event: a leader that waits for
 its replicas says +switch-master a second or two after the others."""
 
+STANDSTILL_MS: Final = 100.0
+"""From here on it is worth telling that the drill itself stood still."""
+
 NOTEWORTHY: Final = ("+tilt", "-failover-abort-")
 """What makes a failover slow or fail; it is no fault of its own."""
 
@@ -275,6 +278,11 @@ def _remarks(record: Record) -> Iterator[str]:
     excused = [at for at in record.writes.lost if _may_be_lost(record, at)]
     if excused:
         yield f"{_lost_words(record, excused)}: {NATURES[record.fault].may_lose_until_agreed}"
+    if record.standstill > STANDSTILL_MS:
+        yield (
+            f"the drill itself stood still for {record.standstill:.0f} ms, for the machine was "
+            "busy: what happened then is dated too late"
+        )
     doubled = record.writes.doubled
     if doubled:
         yield (

@@ -123,6 +123,7 @@ async def carry_out(stage: Stage, fault: Fault, sentinel_kind: str, say: Say) ->
         writes=writes[0],
         stubborn=writes[1] if has_stubborn else None,
         reads=reads(those.reader, began),
+        standstill=watch.standstill_s * 1000,
     )
 
 

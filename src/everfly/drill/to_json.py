@@ -44,6 +44,7 @@ def _run(report: Report) -> dict[str, object]:
         "problems": list(report.problems),
         "remarks": list(report.remarks),
         "victim": record.victim,
+        "standstill_ms": _rounded(record.standstill),
         "old_primary": record.old_primary,
         "new_primary": record.new_primary,
         **{

@@ -42,6 +42,9 @@ class Watch:
         """In order of arrival; `at` is in monotonic seconds."""
         self.changes: dict[str, list[tuple[float, str]]] = {}
         """Instance -> when it came to be in which state."""
+        self.standstill_s = 0.0
+        """The longest time for which this process could not run: the machine was busy with others,
+        and what happened meanwhile is dated too late."""
         self.following: set[str] = set()
         """Sentinels that are listened to at this moment."""
 
@@ -55,6 +58,7 @@ class Watch:
             asyncio.create_task(self._look(name, at), name=f"role of {name}")
             for name, at in layout.instances.items()
         ]
+        self._tasks.append(asyncio.create_task(self._notice_standstill(), name="standstill"))
         return self
 
     async def __aexit__(
@@ -71,6 +75,13 @@ class Watch:
         for task in self._tasks:
             if not task.cancelled() and error is None:
                 task.result()  # they end by themselves only by a bug, which must be seen
+
+    async def _notice_standstill(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY_S)
+            late_s = time.monotonic() - before - LOOK_EVERY_S
+            self.standstill_s = max(self.standstill_s, late_s)
 
     async def _follow(self, name: str, address: Address) -> None:
         while True:
