@@ -8,7 +8,7 @@ or TILT the two lie far apart, and genuine Sentinels then reject every replica f
 
 from dataclasses import dataclass
 
-from everfly.core.model import Instant
+from everfly.core.model import Instant, Role
 from everfly.core.policy import Policy
 from everfly.core.records import Group, Instance
 
@@ -62,12 +62,19 @@ def why_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
     if report.primary_link_down_for is not None:
         limit = policy.link_down_share_of_down_after * group.settings.down_after
         if primary.s_down_since is not None:
-            limit += now - min(primary.s_down_since, primary.commands.ok_pong_at)
+            limit += now - min(primary.s_down_since, _served_until(primary))
         if report.primary_link_down_for > limit:
             return f"without its primary for {report.primary_link_down_for} ms (limit {limit} ms)"
     if primary.is_reborn and report.history == primary.report.history:
         return "already follows the restarted primary, which holds less data"
     return None
+
+
+def _served_until(primary: Instance) -> Instant:
+    """Return when a primary was last known to be alive and a primary."""
+    if primary.role_reported is Role.REPLICA:
+        return min(primary.role_reported_at, primary.commands.ok_pong_at)
+    return primary.commands.ok_pong_at
 
 
 def _preference(replica: Instance) -> tuple[int, int, bool, str]:

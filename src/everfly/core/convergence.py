@@ -9,7 +9,7 @@ Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with two d
   its replicas would soon copy its emptiness.
 """
 
-from everfly.core import failover
+from everfly.core import failover, hand_over, lineage, probing
 from everfly.core.model import InstanceReport, Role
 from everfly.core.notices import Event
 from everfly.core.records import FailoverState, Group, Instance, Reconf
@@ -25,20 +25,23 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
     if report.role is None:
         return
     instance.report = report
+    if instance.role is Role.PRIMARY and report.role is Role.PRIMARY and not has_rebooted:
+        lineage.note_history(turn, instance.group, report)
     if report.role is Role.PRIMARY and instance.role is Role.PRIMARY:
         learn_replicas(turn, instance.group, report.replicas)
     if report.primary != before.primary:
         instance.followed_at = turn.now
     _note_role(turn, instance, report.role)
+    if has_rebooted and instance.role is Role.PRIMARY:
+        _on_restart(turn, instance, before)
     if turn.state.tilt_since is not None:
         # The rest is acting, not watching.
         return
     if instance.role is Role.PRIMARY:
-        if has_rebooted:
-            instance.is_reborn = _has_lost_data(instance.group, before, report)
-        elif instance.is_reborn and not _is_worth_waiting(instance.group, instance.report):
-            instance.is_reborn = False
+        hand_over.on_primary_info(instance.group, report.offset)
+        lineage.judge_restart(turn, instance.group)
         return
+    lineage.judge_restart(turn, instance.group)
     if report.role is Role.PRIMARY:
         _on_replica_says_primary(turn, instance)
     else:
@@ -46,11 +49,21 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
         _on_replica_says_replica(turn, instance, report)
 
 
+def _on_restart(turn: Turn, primary: Instance, before: InstanceReport) -> None:
+    """Ask the replicas of a restarted primary what they hold: that shows what it lost."""
+    if not primary.is_reborn:
+        primary.former = before
+    for replica in primary.group.replicas.values():
+        probing.want_info(turn, replica)
+
+
 def _note_run_id(turn: Turn, instance: Instance, report: InstanceReport) -> bool:
     """Remember the run id; return whether it shows a restart."""
-    if not report.run_id or report.run_id == instance.run_id:
-        return False
+    before = instance.report
     is_first = not instance.run_id
+    is_same = report.run_id == instance.run_id and not lineage.began_anew(before, report)
+    if not report.run_id or is_same:
+        return False
     instance.run_id = report.run_id
     if is_first:
         return False
@@ -81,7 +94,9 @@ def _on_replica_says_primary(turn: Turn, replica: Instance) -> None:
         return
     policy = turn.state.policy
     patience = policy.convert_wait_periods * policy.publish_period
-    is_stale = replica.is_stale_primary and group.config_epoch == turn.state.current_epoch
+    # A vote of ours for a later failover of this group would mean that a newer configuration, which
+    # may name this very instance, is on its way.
+    is_stale = replica.is_stale_primary and group.leader_epoch <= group.config_epoch
     is_settled = turn.now - replica.role_reported_at > patience and _has_been_up(
         turn, replica, patience
     )
@@ -117,9 +132,11 @@ def _follow_primary(turn: Turn, replica: Instance, event: Event) -> None:
         # Its answer to an order is followed by INFO at once. Where it refuses, or takes time to
         # obey, orders and INFO would chase each other as fast as the network goes.
         return
+    if lineage.is_foreign(turn, replica):
+        return
     replica.brought_back_at = turn.now
     turn.notify(event, replica)
-    failover.send_role(turn, replica, group.primary.address, group.config_epoch)
+    hand_over.send_role(turn, replica, group.primary.address, group.config_epoch)
 
 
 def _looks_sane(turn: Turn, group: Group) -> bool:
@@ -138,21 +155,3 @@ def _looks_sane(turn: Turn, group: Group) -> bool:
 def _has_been_up(turn: Turn, instance: Instance, period: int) -> bool:
     at = instance.was_s_down_at
     return at is None or turn.now - at > period
-
-
-def _has_lost_data(group: Group, before: InstanceReport, report: InstanceReport) -> bool:
-    """Whether a restarted primary holds less than one of its replicas does."""
-    if not before.history or report.history == before.history:
-        return False
-    return any(
-        replica.report.history == before.history
-        and (report.offset is None or (replica.report.offset or 0) > report.offset)
-        for replica in group.replicas.values()
-    )
-
-
-def _is_worth_waiting(group: Group, report: InstanceReport) -> bool:
-    """Whether some replica still holds what a reborn primary has lost."""
-    return any(
-        replica.report.history not in {"", report.history} for replica in group.replicas.values()
-    )

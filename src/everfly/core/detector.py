@@ -16,6 +16,10 @@ VALID_PONGS = ("PONG", "LOADING", "MASTERDOWN")
 """Replies to PING that prove health, by their beginning. `sentinelPingReplyCallback`."""
 
 
+GONE_AFTER_REFUSALS = 2
+"""A reset of the connection and a refusal of the next one. One alone may be CLIENT KILL."""
+
+
 def check_instance(turn: Turn, instance: Instance) -> bool:
     """Set or clear the subjective down of a primary or replica. Return whether it changed."""
     reason = _why_down(turn, instance)
@@ -62,6 +66,8 @@ def _why_down(turn: Turn, instance: Instance) -> str | None:
         turn.wake(instance, owes_since + settings.down_after)
     if instance.role is Role.REPLICA:
         return None
+    if turn.state.policy.fast_down and instance.commands.refusals >= GONE_AFTER_REFUSALS:
+        return "its host refuses connections: the process is gone"
     if instance.is_reborn:
         return "restarted with less data than its replicas hold"
     if instance.role_reported is Role.REPLICA:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from everfly.core.model import Address, Epoch, GroupName, Hello, LinkId, RunId, Token
+from everfly.core.model import Address, Epoch, GroupName, Hello, LinkId, Millis, RunId, Token
 from everfly.core.notices import Notice
 
 
@@ -102,6 +102,42 @@ class Reconfigure:
     follow: Address | None
     """Whom to follow; None: become a primary."""
     epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Have a replica take its living primary's role over; answered by `TakeOverAnswered`.
+
+    Fenced like `Reconfigure`.
+    """
+
+    after_durable: ClassVar[bool] = True
+    link: LinkId
+    group: GroupName
+    replica: Address
+    epoch: Epoch
+    limit: Millis
+    """The engine gives up, and everything stays as it is, when it takes longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseWrites:
+    """Have a primary hold its clients' writes, at most for `limit`; answered by `PauseAnswered`."""
+
+    after_durable: ClassVar[bool] = True
+    link: LinkId
+    limit: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeWrites:
+    """Let a primary's clients write again; answered by `PauseAnswered`.
+
+    It follows the order to become a replica, and must not overtake it.
+    """
+
+    after_durable: ClassVar[bool] = True
+    link: LinkId
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +243,9 @@ Effect = (
     | SendScriptKill
     | Ask
     | Reconfigure
+    | TakeOver
+    | PauseWrites
+    | ResumeWrites
     | Persist
     | Notify
     | Explain

@@ -14,9 +14,9 @@ redis/src/sentinel.c (7.0.15), acting on facts as they come instead of on ticks.
 
 from collections.abc import Callable
 
-from everfly.core import candidate, election, probing
-from everfly.core.effects import Crash, Reconfigure, ReconfigureClients
-from everfly.core.model import Address, Epoch
+from everfly.core import candidate, election, hand_over, probing
+from everfly.core.effects import Crash, ReconfigureClients
+from everfly.core.hand_over import abort, chosen, send_role
 from everfly.core.notices import Event
 from everfly.core.records import Failover, FailoverState, Group, Instance, Reconf
 from everfly.core.topology import switch_primary
@@ -33,7 +33,8 @@ def advance(turn: Turn, group: Group) -> None:
 
 def on_promoted(turn: Turn, group: Group, failover: Failover) -> None:
     """Note that the chosen replica says it is a primary: the new configuration is in effect."""
-    promoted = _chosen(failover)
+    promoted = chosen(failover)
+    failover.hand_over_ends_at = None
     group.config_epoch = failover.epoch
     _enter(turn, failover, FailoverState.RECONF)
     turn.persist()
@@ -46,28 +47,12 @@ def on_promoted(turn: Turn, group: Group, failover: Failover) -> None:
             group.name, is_leader=True, old=group.primary.address, new=promoted.address
         )
     )
+    if failover.is_forced and group.primary.commands.is_up:
+        # It lives: it must follow at once, and its clients must look for the new one.
+        send_role(turn, group.primary, promoted.address, failover.epoch)
+        hand_over.resume_writes(turn, group, failover)
     # Peers switch on our hello; the sooner it is heard, the shorter two truths exist.
     probing.greet_all_now(turn, group)
-
-
-def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epoch) -> None:
-    """Have an instance follow another one, or become a primary. INFO is asked when it answers."""
-    link = instance.commands
-    link.pending += 1
-    turn.emit(
-        Reconfigure(
-            link=link.open_id,
-            group=instance.group.name,
-            instance=instance.address,
-            follow=follow,
-            epoch=epoch,
-        )
-    )
-
-
-def abort(group: Group) -> None:
-    """Give an attempt up. Only before the promotion took effect."""
-    group.failover = None
 
 
 def _wait_start(turn: Turn, group: Group, failover: Failover) -> bool:
@@ -130,11 +115,14 @@ def _select(turn: Turn, group: Group, failover: Failover) -> bool:
     return True
 
 
-def _send_promotion(turn: Turn, _group: Group, failover: Failover) -> bool:
+def _send_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
     # Chosen in this very step, for one thing because it is connected.
-    promoted = _chosen(failover)
+    promoted = chosen(failover)
     promoted.reconf_at = turn.now
-    send_role(turn, promoted, None, failover.epoch)
+    if hand_over.can_begin(turn, group, failover, promoted):
+        hand_over.begin(turn, group, failover, promoted)
+    else:
+        send_role(turn, promoted, None, failover.epoch)
     _enter(turn, failover, FailoverState.WAIT_PROMOTION)
     turn.notify(Event.STATE_WAIT_PROMOTION, promoted)
     return True
@@ -142,6 +130,8 @@ def _send_promotion(turn: Turn, _group: Group, failover: Failover) -> bool:
 
 def _wait_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
     """Give up when it is late. Until then its INFO leads on, through `on_promoted`."""
+    if failover.hand_over_ends_at is not None:
+        return hand_over.wait(turn, group, failover, failover.hand_over_ends_at)
     at = failover.changed_at + group.settings.failover_timeout
     if turn.now <= at:
         turn.wake(group, at + 1)
@@ -152,7 +142,7 @@ def _wait_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
 
 
 def _reconf(turn: Turn, group: Group, failover: Failover) -> bool:
-    promoted = _chosen(failover)
+    promoted = chosen(failover)
     at = failover.changed_at + group.settings.failover_timeout
     unfinished = [
         replica
@@ -212,18 +202,13 @@ def _repoint_at_last(
 
 
 def _update_config(turn: Turn, group: Group, failover: Failover) -> bool:
-    switch_primary(turn, group, _chosen(failover).address)
+    switch_primary(turn, group, chosen(failover).address)
     return True
 
 
 def _enter(turn: Turn, failover: Failover, state: FailoverState) -> None:
     failover.state = state
     failover.changed_at = turn.now
-
-
-def _chosen(failover: Failover) -> Instance:
-    assert failover.promoted is not None, "chosen in select_slave"
-    return failover.promoted
 
 
 _Handler = Callable[[Turn, Group, Failover], bool]

@@ -3,7 +3,7 @@
 Source: `sentinelProcessHelloMessage`, redis/src/sentinel.c (7.0.15).
 """
 
-from everfly.core import election, failover
+from everfly.core import election, hand_over
 from everfly.core.effects import ReconfigureClients
 from everfly.core.model import Address, Hello, RunId
 from everfly.core.notices import Event
@@ -45,7 +45,7 @@ def _give_up_older_attempt(turn: Turn, group: Group) -> None:
     """End an attempt of ours that could only put an older configuration over a newer one."""
     attempt = group.failover
     if attempt is not None and not attempt.has_promoted and attempt.epoch <= group.config_epoch:
-        failover.abort(group)
+        hand_over.abort(group)
         turn.explain(
             group,
             f"failover of epoch {attempt.epoch} given up",

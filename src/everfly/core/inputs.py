@@ -94,6 +94,23 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeOverAnswered:
+    """A replica has taken over (INFO will show it), or refused with `error`."""
+
+    link: LinkId
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAnswered:
+    """A primary paused its writes (or resumed them), or refused with `error`."""
+
+    link: LinkId
+    is_paused: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptKilled:
     """The reply to SCRIPT KILL, whatever it says."""
 
@@ -231,6 +248,8 @@ Input = (
     | HelloSent
     | AskReplied
     | Reconfigured
+    | TakeOverAnswered
+    | PauseAnswered
     | ScriptKilled
     | CommandRefused
     | ChannelHeard

@@ -25,7 +25,9 @@ from everfly.core import (
     detector,
     election,
     failover,
+    ghosts,
     gossip,
+    hand_over,
     probing,
     requests,
     topology,
@@ -42,13 +44,15 @@ from everfly.core.inputs import (
     InfoReceived,
     Input,
     LinkLost,
+    PauseAnswered,
     Ponged,
     Reconfigured,
     ScriptKilled,
+    TakeOverAnswered,
     TimerExpired,
     VoteRequested,
 )
-from everfly.core.model import Address, Epoch, GroupName, Instant, Millis
+from everfly.core.model import Address, Epoch, GroupName, Instant, Millis, Role
 from everfly.core.notices import Event
 from everfly.core.policy import Policy
 from everfly.core.records import FailoverState, Group, Instance, Link, Peer, PeerLink, Timed
@@ -63,6 +67,8 @@ _LinkFact = (
     | HelloSent
     | AskReplied
     | Reconfigured
+    | TakeOverAnswered
+    | PauseAnswered
     | ScriptKilled
     | CommandRefused
     | ChannelHeard
@@ -116,6 +122,8 @@ class Machine:
                 | HelloSent()
                 | AskReplied()
                 | Reconfigured()
+                | TakeOverAnswered()
+                | PauseAnswered()
                 | ScriptKilled()
                 | CommandRefused()
                 | ChannelHeard()
@@ -187,7 +195,7 @@ class Machine:
         self, turn: Turn, link: Link, owner: Instance | PeerLink, fact: Connected
     ) -> None:
         link.is_up = True
-        link.attempts = 0
+        link.attempts = link.refusals = 0
         link.up_since = link.heard_at = turn.now
         link.local_host = fact.local_host
         link.ping_sent_at = None
@@ -210,11 +218,16 @@ class Machine:
 
     def _repeat_promotion(self, turn: Turn, promoted: Instance) -> None:
         running = promoted.group.failover
-        if running is not None and running.state is FailoverState.WAIT_PROMOTION:
-            failover.send_role(turn, promoted, None, running.epoch)
+        if (
+            running is not None
+            and running.state is FailoverState.WAIT_PROMOTION
+            and running.hand_over_ends_at is None
+        ):
+            hand_over.send_role(turn, promoted, None, running.epoch)
 
     def _on_lost(self, turn: Turn, link: Link, owner: Instance | PeerLink, fact: LinkLost) -> None:
         turn.lose(link)
+        link.refusals = link.refusals + 1 if fact.is_refusal else 0
         turn.wake(owner, turn.now)
         if isinstance(owner, PeerLink):
             for peer in owner.users:
@@ -236,6 +249,8 @@ class Machine:
         | HelloSent
         | AskReplied
         | Reconfigured
+        | TakeOverAnswered
+        | PauseAnswered
         | ScriptKilled
         | CommandRefused,
     ) -> None:
@@ -258,6 +273,10 @@ class Machine:
                 self._look_at_instance(turn, owner)
             case Reconfigured():
                 probing.want_info(turn, owner)
+            case TakeOverAnswered():
+                hand_over.on_take_over_answered(turn, owner.group, fact.error)
+            case PauseAnswered(is_paused=True):
+                hand_over.on_pause_answered(turn, owner.group, fact.error)
             case CommandRefused():
                 owner.info_is_pending = False
             case _:
@@ -325,12 +344,15 @@ class Machine:
         if isinstance(who, Instance):
             probing.probe_instance(turn, who)
             self._look_at_instance(turn, who)
+            if who.role is Role.REPLICA:
+                ghosts.forget_replica_if_ghost(turn, who)
         elif isinstance(who, PeerLink):
             probing.probe_peer_link(turn, who)
         elif isinstance(who, Peer):
             probing.greet_peer(turn, who)
             if self._state.tilt_since is None:
                 detector.check_peer(turn, who)
+                ghosts.forget_peer_if_ghost(turn, who)
                 self._consider(turn, who.group)
         else:
             assert isinstance(who, Group)

@@ -72,6 +72,18 @@ class Engine(Enum):
     UNKNOWN = "unknown"
 
 
+class HandOver(Enum):
+    """How a living primary can hand its role to a replica without losing an acknowledged write."""
+
+    NONE = "none"
+    BY_PAUSE = "pause"
+    """Writes are paused at the primary, the replica catches up and is promoted: CLIENT PAUSE WRITE
+    of Valkey and Redis 6.2. Their own FAILOVER does the same and looks ten times a second."""
+    BY_TAKEOVER = "takeover"
+    """The replica is told to take over, and the primary's process ends: REPLTAKEOVER of
+    Dragonfly."""
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceReport:
     """What an instance says of itself in INFO, in one dialect for all engines.
@@ -103,6 +115,7 @@ class InstanceReport:
     priority: int = 100
     """Lower is preferred for promotion; 0 is never promoted."""
     is_announced: bool = True
+    hands_over: HandOver = HandOver.NONE
     uptime_s: int | None = None
     """Seconds since the process started. Smaller than before: it restarted, also where `run_id`
     stayed the same (a Dragonfly in a container; see `engines.dragonfly.run_id`)."""

@@ -78,6 +78,27 @@ class Policy:
     ask_gap_min: Millis = Millis(20)
     """When a peer's question shows that it sees the primary down too, we ask again at once, but
     not more often than this."""
+    hands_over: bool = True
+    """A failover that people ask for while the primary is well is handed over by the engine,
+    without loss, where it can. Genuine Sentinels promote a replica beside the living primary, and
+    what clients write to that one until it is demoted (10 s) is lost."""
+    hand_over_limit: Millis = Millis(5_000)
+    """How long a hand-over may take, and clients may wait. Never more than failover-timeout."""
+    hand_over_grace: Millis = Millis(500)
+    """How much later than the limit its outcome may show."""
+    info_hand_over_period: Millis = Millis(5)
+    """Between two INFOs during a hand-over: clients wait meanwhile."""
+    fast_down: bool = False
+    """A primary whose host resets our connection and refuses the next one is down at once: its
+    process is gone, it is not the network. The quorum is asked as ever. Off by default: a
+    supervisor that restarts a crashed primary within down-after would come too late."""
+    forget_after: Millis = Millis(0)
+    """Peers that have been down for so long are forgotten, if a majority of all known Sentinels is
+    well, and so are replicas that have been down for so long and that a healthy primary does not
+    name. 0: never, as genuine Sentinels; they keep ghosts, which count in every majority, until
+    SENTINEL RESET."""
+    histories_max: int = 32
+    """Histories of a group that are remembered, to tell its replicas from those of strangers."""
     election_slot: Millis = Millis(60)
     """Reachable peers take turns to stand for election, this far apart, in an order that all can
     compute and that changes with each epoch. Without turns, event-driven Sentinels would all stand

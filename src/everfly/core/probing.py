@@ -92,6 +92,8 @@ def info_period(policy: Policy, instance: Instance, now: Instant) -> Millis:
         and failover.promoted is instance
         and failover.state is FailoverState.WAIT_PROMOTION
     )
+    if awaits_promotion and failover is not None and failover.hand_over_ends_at is not None:
+        return policy.info_hand_over_period
     if awaits_promotion or instance.reconf in {Reconf.SENT, Reconf.IN_PROGRESS}:
         is_recent = now - instance.reconf_at < policy.info_fast_for
         return policy.info_fast_period if is_recent else policy.info_failover_period

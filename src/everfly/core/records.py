@@ -42,6 +42,8 @@ class Link:
     attempted_at: Instant | None = None
     attempts: int = 0
     """Since it was last up."""
+    refusals: int = 0
+    """Resets and refused connections in a row."""
     up_since: Instant = Instant(0)
     local_host: str = ""
     pending: int = 0
@@ -107,6 +109,8 @@ class Instance(Timed):
     was_s_down_at: Instant | None = None
     """When the last subjective down began, also when it is over."""
     rebooted_at: Instant | None = None
+    former: InstanceReport | None = None
+    """What a primary said before its last restart."""
     is_reborn: bool = False
     """A primary that restarted with less data than its replicas hold: it counts as down."""
     is_stale_primary: bool = False
@@ -114,6 +118,8 @@ class Instance(Timed):
     brought_back_at: Instant | None = None
     """When it was last told, outside of failovers, to follow the primary; None: not in this role
     and under this primary."""
+    is_foreign: bool = False
+    """It belongs to somebody else's deployment: left alone."""
     script_kill_is_sent: bool = False
     reconf: Reconf = Reconf.NONE
     reconf_at: Instant = Instant(0)
@@ -194,6 +200,12 @@ class Failover:
     is_forced: bool
     state: FailoverState = FailoverState.WAIT_START
     promoted: Instance | None = None
+    hand_over_ends_at: Instant | None = None
+    """By when an ordered hand-over must have shown; None: none is under way."""
+    is_paused: bool = False
+    """The old primary holds its clients' writes for this hand-over."""
+    level: int | None = None
+    """The offset of the paused primary: the replica that has it has everything."""
 
     @property
     def has_promoted(self) -> bool:
@@ -219,6 +231,8 @@ class Group(Timed):
     splits: int = 0
     """Split votes in a row, each retried promptly."""
     failover: Failover | None = None
+    histories: dict[str, None] = field(default_factory=dict)
+    """Histories that its primaries have had, oldest first."""
 
     @property
     def current(self) -> Instance:

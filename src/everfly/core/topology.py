@@ -135,6 +135,12 @@ def forget_peer(turn: Turn, peer: Peer) -> None:
         del turn.state.peer_links[shared.run_id]
 
 
+def forget_replica(turn: Turn, replica: Instance) -> None:
+    """Forget a replica."""
+    del replica.group.replicas[replica.address]
+    _forget_instance(turn, replica)
+
+
 def move_peer(turn: Turn, shared: PeerLink, address: Address) -> None:
     """Note that another Sentinel listens elsewhere now."""
     shared.address = address
@@ -178,6 +184,7 @@ def _settle(turn: Turn, instance: Instance, role: Role) -> None:
     instance.reconf = Reconf.NONE
     instance.s_down_since = None
     instance.rebooted_at = None
+    instance.former = None
     instance.is_reborn = False
     instance.is_stale_primary = False
     instance.brought_back_at = None

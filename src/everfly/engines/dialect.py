@@ -5,7 +5,7 @@ The one door to the dialects. An engine that nobody recognises is spoken to as R
 
 from collections.abc import Mapping
 
-from everfly.core.model import Engine, InstanceReport
+from everfly.core.model import Engine, InstanceReport, Millis
 from everfly.engines import dragonfly, redis, valkey
 from everfly.engines.command import Command, EngineBinary, InstanceSpec
 
@@ -56,6 +56,24 @@ def follow_commands(engine: Engine, host: str, port: int) -> tuple[Command, ...]
     if engine is Engine.DRAGONFLY:
         return dragonfly.follow_commands(host, port)
     return redis.follow_commands(host, port)
+
+
+def take_over_command(limit: Millis) -> Command:
+    """Return what makes a replica take its living primary's role over, where `hands_over` says so.
+
+    The engine gives up after the limit.
+    """
+    return dragonfly.take_over_command(limit)
+
+
+def pause_command(limit: Millis) -> Command:
+    """Return what makes a primary hold its clients' writes, where `hands_over` says so."""
+    return redis.pause_command(limit)
+
+
+def resume_command() -> Command:
+    """Return what ends such a pause."""
+    return redis.resume_command()
 
 
 def end_grace_commands(engine: Engine) -> tuple[Command, ...]:

@@ -19,7 +19,7 @@ Observed with v1.40. What differs from Redis:
 import hashlib
 from collections.abc import Mapping
 
-from everfly.core.model import Engine, InstanceReport, Millis, Role
+from everfly.core.model import Engine, HandOver, InstanceReport, Millis, Role
 from everfly.engines import redis
 from everfly.engines.command import Command, EngineBinary, InstanceSpec
 
@@ -60,6 +60,7 @@ def report(fields: Mapping[str, str]) -> InstanceReport:
         is_syncing=fields.get("master_sync_in_progress") == "1",
         priority=redis.priority_of(fields),
         is_announced=fields.get("replica_announced", "1") != "0",
+        hands_over=HandOver.BY_TAKEOVER,
         uptime_s=redis.integer(fields.get("uptime_in_seconds")),
     )
 
@@ -76,6 +77,16 @@ def run_id(fields: Mapping[str, str]) -> str:
         return ""
     text = f"dragonfly {fields['process_id']} {fields.get('tcp_port', '')}"
     return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def take_over_command(limit: Millis) -> Command:
+    """Return what makes a replica take its primary's role over: to the replica, answered when done.
+
+    The primary cancels blocked commands, waits for running ones and for the replica, refuses new
+    ones with -LOADING, then its process ends with status 0. In whole seconds, at least one: clients
+    are refused for no longer than that.
+    """
+    return ("REPLTAKEOVER", str(max(1, limit // 1000)))
 
 
 def promote_commands() -> tuple[Command, ...]:

@@ -16,7 +16,7 @@ this very process is the rightful primary ends the pause with `end_grace_command
 import re
 from collections.abc import Mapping
 
-from everfly.core.model import Address, Engine, InstanceReport, Millis, Role
+from everfly.core.model import Address, Engine, HandOver, InstanceReport, Millis, Role
 from everfly.engines.command import Command, EngineBinary, InstanceSpec
 
 GRACE_S = 5
@@ -26,6 +26,9 @@ default of Redis (`repl-diskless-sync-delay`, `redis.conf` of 7.0)."""
 BACKLOG = "64mb"
 """Of writes a returning replica may have missed and still continue (`repl-backlog-size`; 1mb by
 default, which a busy store fills in less time than a failover takes)."""
+
+PAUSE_WRITE_SINCE = (6, 2)
+"""The version of Redis that brought CLIENT PAUSE WRITE."""
 
 _REPLICA_LINE = re.compile(r"slave\d{1,9}")
 _REPLICA_FIELDS_MIN = 2  # the old form: ip,port,state
@@ -56,8 +59,18 @@ def report(fields: Mapping[str, str], engine: Engine) -> InstanceReport:
         is_syncing=fields.get("master_sync_in_progress") == "1",
         priority=priority_of(fields),
         is_announced=fields.get("replica_announced", "1") != "0",
+        hands_over=_hand_over_of(fields, engine),
         uptime_s=integer(fields.get("uptime_in_seconds")),
     )
+
+
+def _hand_over_of(fields: Mapping[str, str], engine: Engine) -> HandOver:
+    """Return whether it can pause writes alone: Redis can from 6.2 on, Valkey always."""
+    if engine is Engine.VALKEY:
+        return HandOver.BY_PAUSE
+    version = tuple(integer(part) or 0 for part in fields.get("redis_version", "").split("."))
+    can = engine is Engine.REDIS and version >= PAUSE_WRITE_SINCE
+    return HandOver.BY_PAUSE if can else HandOver.NONE
 
 
 def role_of(fields: Mapping[str, str]) -> Role | None:
@@ -119,6 +132,20 @@ def _address(host: str, port: str) -> Address | None:
     if not host or host == "?" or number is None or not 0 < number < 65_536:
         return None
     return Address(host, number)
+
+
+def pause_command(limit: Millis) -> Command:
+    """Return what makes a primary hold its clients' writes, for `limit` at most.
+
+    Expiry and eviction stop too, so its offset moves only by what replication itself sends.
+    Source: `clientCommand`, redis/src/networking.c (6.2).
+    """
+    return ("CLIENT", "PAUSE", str(limit), "WRITE")
+
+
+def resume_command() -> Command:
+    """Return what ends a pause."""
+    return ("CLIENT", "UNPAUSE")
 
 
 def promote_commands() -> tuple[Command, ...]:

@@ -33,18 +33,21 @@ from everfly.core.effects import (
     Effect,
     Explain,
     Notify,
+    PauseWrites,
     Persist,
     Reconfigure,
     ReconfigureClients,
     Result,
+    ResumeWrites,
     SendHello,
     SendInfo,
     SendPing,
     SendScriptKill,
+    TakeOver,
     Vote,
 )
-from everfly.core.inputs import CommandRefused, HelloSent, Input, Reconfigured
-from everfly.core.model import Epoch, GroupName, Hello, LinkId, Token
+from everfly.core.inputs import CommandRefused, HelloSent, Input, Reconfigured, TakeOverAnswered
+from everfly.core.model import Address, Epoch, GroupName, Hello, LinkId, Millis, Token
 from everfly.core.snapshot import DurableState
 from everfly.errors import Unavailable
 from everfly.runtime.log import NOTICE, VERBOSE
@@ -97,6 +100,18 @@ class LinkCommands(Protocol):
 
     def ask(self, effect: Ask) -> None:
         """Send SENTINEL is-master-down-by-addr."""
+        ...
+
+    def take_over(self, effect: TakeOver) -> None:
+        """Have a replica take over."""
+        ...
+
+    def pause_writes(self, link: LinkId, limit: Millis) -> None:
+        """Have a primary hold its clients' writes."""
+        ...
+
+    def resume_writes(self, link: LinkId) -> None:
+        """Let a primary's clients write again."""
         ...
 
     def reconfigure(self, effect: Reconfigure) -> None:
@@ -232,6 +247,12 @@ class Executor:
                 links.disconnect(effect.link)
             case Reconfigure():
                 self._reconfigure(effect)
+            case TakeOver():
+                self._take_over(effect)
+            case PauseWrites():
+                links.pause_writes(effect.link, effect.limit)
+            case ResumeWrites():
+                links.resume_writes(effect.link)
             case SendScriptKill():
                 links.kill_script(effect.link)
             case Explain():
@@ -267,13 +288,26 @@ class Executor:
         self._waiting = kept
 
     def _reconfigure(self, effect: Reconfigure) -> None:
-        newest = self._epochs.get(effect.group, Epoch(0))
-        if effect.epoch >= newest:
+        reason = self._why_fenced(effect.group, effect.epoch, effect.instance)
+        if reason is None:
             self._links.reconfigure(effect)
-            return
-        reason = f"fenced: epoch {effect.epoch} is older than {newest}"
-        log.log(NOTICE, "%s: not sent to %s, %s", effect.group, effect.instance, reason)
-        self._requests.submit(Reconfigured(effect.link, reason))
+        else:
+            self._requests.submit(Reconfigured(effect.link, reason))
+
+    def _take_over(self, effect: TakeOver) -> None:
+        reason = self._why_fenced(effect.group, effect.epoch, effect.replica)
+        if reason is None:
+            self._links.take_over(effect)
+        else:
+            self._requests.submit(TakeOverAnswered(effect.link, reason))
+
+    def _why_fenced(self, group: GroupName, epoch: Epoch, instance: Address) -> str | None:
+        newest = self._epochs.get(group, Epoch(0))
+        if epoch >= newest:
+            return None
+        reason = f"fenced: epoch {epoch} is older than {newest}"
+        log.log(NOTICE, "%s: not sent to %s, %s", group, instance, reason)
+        return reason
 
     def _explain(self, effect: Explain) -> None:
         self.history.append((datetime.now(UTC), effect))

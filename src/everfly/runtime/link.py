@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
-from everfly.core.effects import Ask, Connect, Purpose, Reconfigure
+from everfly.core.effects import Ask, Connect, Purpose, Reconfigure, TakeOver
 from everfly.core.inputs import (
     ChannelHeard,
     Connected,
@@ -25,8 +25,14 @@ from everfly.core.inputs import (
     LinkLost,
     Reconfigured,
 )
-from everfly.core.model import Address, Engine, GroupName, Hello, LinkId, RunId
-from everfly.engines.dialect import follow_commands, promote_commands
+from everfly.core.model import Address, Engine, GroupName, Hello, LinkId, Millis, RunId
+from everfly.engines.dialect import (
+    follow_commands,
+    pause_command,
+    promote_commands,
+    resume_command,
+    take_over_command,
+)
 from everfly.errors import EverflyError, RemoteError, Unavailable
 from everfly.runtime.hostnames import Hostnames, has_names
 from everfly.runtime.link_connection import Handler, Link, reason_of
@@ -221,6 +227,26 @@ class LinkPool:
         transaction = Transaction(len(commands), str(effect.instance), done)
         for command in commands:
             self._send(found, transaction.on_reply, *command)
+
+    def take_over(self, effect: TakeOver) -> None:
+        """Have a replica take over; `TakeOverAnswered` follows."""
+        found = self._links.get(effect.link)
+        if found is not None and found.is_up:
+            self._send(found, self._replies.on_taken_over, *take_over_command(effect.limit))
+
+    def pause_writes(self, link: LinkId, limit: Millis) -> None:
+        """Have a primary hold its clients' writes; `PauseAnswered` follows."""
+        found = self._links.get(link)
+        if found is not None and found.is_up:
+            answered = partial(self._replies.on_paused, True)
+            self._send(found, answered, *pause_command(limit))
+
+    def resume_writes(self, link: LinkId) -> None:
+        """Let a primary's clients write again; `PauseAnswered` follows."""
+        found = self._links.get(link)
+        if found is not None and found.is_up:
+            answered = partial(self._replies.on_paused, False)
+            self._send(found, answered, *resume_command())
 
     def end_turn(self) -> None:
         """Write what was gathered since the last call."""

@@ -15,8 +15,10 @@ from everfly.core.inputs import (
     HelloSent,
     InfoReceived,
     Input,
+    PauseAnswered,
     Ponged,
     ScriptKilled,
+    TakeOverAnswered,
 )
 from everfly.core.model import Address, Engine, Epoch, GroupName, InstanceReport, RunId
 from everfly.engines.dialect import report
@@ -99,6 +101,16 @@ class ReplyReader:
     def on_published(self, link: Link, _reply: Reply) -> None:
         """PUBLISH, whatever came of it."""
         self._submit(HelloSent(link.id))
+
+    def on_taken_over(self, link: Link, reply: Reply) -> None:
+        """REPLTAKEOVER."""
+        error = reply.text if isinstance(reply, ErrorReply) else None
+        self._submit(TakeOverAnswered(link.id, error))
+
+    def on_paused(self, is_paused: bool, link: Link, reply: Reply) -> None:
+        """CLIENT PAUSE or UNPAUSE."""
+        error = reply.text if isinstance(reply, ErrorReply) else None
+        self._submit(PauseAnswered(link.id, is_paused, error))
 
     def on_script_killed(self, link: Link, _reply: Reply) -> None:
         """SCRIPT KILL, whatever came of it."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from everfly.core.model import Address, Engine, InstanceReport, Millis, Role
+from everfly.core.model import Address, Engine, HandOver, InstanceReport, Millis, Role
 from everfly.sim.network import Connection, Network
 from everfly.sim.world import World
 
@@ -16,6 +16,8 @@ SYNC_DELAY_MS = 5_000
 """A fresh process hands out its dataset after this: `repl-diskless-sync-delay` default, and what
 gives Sentinels time when a primary comes back empty."""
 FULL_SYNC_MS = 50
+SUPERVISOR_MS = 1_000
+"""A process that ended by itself is started again after this."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,7 @@ class SimInstance:
     )
     started_at: int = field(default=0, init=False)
     _inbox: deque[Callable[[], None]] = field(default_factory=deque, init=False)
+    _paused_until: int = field(default=0, init=False)
     _lives: int = field(default=0, init=False)
     _link: int = field(default=0, init=False)
     """Counts replication links, so that a late event of an old one is ignored."""
@@ -128,6 +131,7 @@ class SimInstance:
             return InstanceReport(
                 role=Role.PRIMARY,
                 engine=self.engine,
+                hands_over=self._hands_over,
                 run_id=self.run_id,
                 history=self.history,
                 history_before=self.history_before,
@@ -139,6 +143,7 @@ class SimInstance:
         return InstanceReport(
             role=Role.REPLICA,
             engine=self.engine,
+            hands_over=self._hands_over,
             run_id=self.run_id,
             history=self.history,
             offset=offset,
@@ -148,6 +153,11 @@ class SimInstance:
             is_syncing=self.is_syncing,
             priority=self.priority,
         )
+
+    @property
+    def _hands_over(self) -> HandOver:
+        is_dragonfly = self.engine is Engine.DRAGONFLY
+        return HandOver.BY_TAKEOVER if is_dragonfly else HandOver.BY_PAUSE
 
     def slaveof(self, follows: Address | None) -> None:
         """REPLICAOF."""
@@ -170,9 +180,35 @@ class SimInstance:
         self.follows = primary.address
         self._attach(primary)
 
+    def hand_over_to(self, replica: "SimInstance") -> bool:
+        """Give the role to a replica in sync and end, as REPLTAKEOVER does; False: it cannot."""
+        is_ready = (
+            self.follows is None
+            and replica in self.followers
+            and replica.is_running
+            and not replica.is_paused
+            and not self.is_paused
+            and not self.network.is_cut(self.name, replica.name)
+            and not self.network.is_cut(replica.name, self.name)
+        )
+        if not is_ready:
+            return False
+        self.world.mark(self.name, f"hands over to {replica.name}")
+        replica.log = list(self.log)
+        replica.slaveof(None)
+        self.kill()
+        # Its supervisor starts it again as what it was, and Sentinels must demote it.
+        self.world.after(SUPERVISOR_MS, lambda: self.restart(follows=None, keeps_data=True))
+        return True
+
+    def pause_writes(self, limit: int) -> None:
+        """CLIENT PAUSE WRITE; 0 ends it."""
+        self._paused_until = self.world.now + limit
+
     def write(self, write_id: int) -> bool:
         """SET; False: refused, as a replica refuses."""
-        if self.follows is not None:
+        if self.follows is not None or self.world.now < self._paused_until:
+            # A paused write is held by a real instance; its client gets no answer either way.
             return False
         self.log.append(write_id)
         for follower in self.followers:

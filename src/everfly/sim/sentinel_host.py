@@ -17,13 +17,16 @@ from everfly.core.effects import (
     Disconnect,
     Effect,
     Notify,
+    PauseWrites,
     Persist,
     Purpose,
     Reconfigure,
+    ResumeWrites,
     SendHello,
     SendInfo,
     SendPing,
     SendScriptKill,
+    TakeOver,
     Vote,
 )
 from everfly.core.inputs import Input
@@ -220,7 +223,17 @@ class SimSentinel:
                 self._askers.pop(token)(result)
             case Crash():
                 self.crash()
-            case SendPing() | SendInfo() | SendHello() | SendScriptKill() | Ask() | Reconfigure():
+            case (
+                SendPing()
+                | SendInfo()
+                | SendHello()
+                | SendScriptKill()
+                | Ask()
+                | Reconfigure()
+                | TakeOver()
+                | PauseWrites()
+                | ResumeWrites()
+            ):
                 self._send(effect)
             case _:
                 pass
@@ -262,7 +275,16 @@ class SimSentinel:
         connection.send(self, lambda: instance.subscribers.__setitem__(connection, hear))
 
     def _send(
-        self, effect: SendPing | SendInfo | SendHello | SendScriptKill | Ask | Reconfigure
+        self,
+        effect: SendPing
+        | SendInfo
+        | SendHello
+        | SendScriptKill
+        | Ask
+        | Reconfigure
+        | TakeOver
+        | PauseWrites
+        | ResumeWrites,
     ) -> None:
         connection = self._links.get(effect.link)
         if connection is None:
@@ -274,7 +296,7 @@ class SimSentinel:
             assert isinstance(target, SimInstance)
             connection.send(self, lambda: self._serve_instance(effect, target, connection))
 
-    def _serve_instance(
+    def _serve_instance(  # noqa: C901 - a case for each command
         self, effect: Effect, instance: SimInstance, connection: Connection
     ) -> None:
         """Do what an instance does with a command of ours, and send its reply."""
@@ -294,11 +316,26 @@ class SimSentinel:
                 self.world.mark(self.name, f"reconfigures {instance.name} epoch {effect.epoch}")
                 instance.slaveof(effect.follow)
                 reply = inputs.Reconfigured(effect.link)
+            case TakeOver():
+                reply = self._take_over(effect, instance)
+            case PauseWrites(link, limit):
+                instance.pause_writes(limit)
+                reply = inputs.PauseAnswered(link, is_paused=True)
+            case ResumeWrites(link):
+                instance.pause_writes(0)
+                reply = inputs.PauseAnswered(link, is_paused=False)
             case SendScriptKill(link):
                 reply = inputs.ScriptKilled(link)
             case _:
                 raise AssertionError(effect)
         connection.send(instance, lambda: self.step(reply))
+
+    def _take_over(self, effect: TakeOver, replica: SimInstance) -> Input:
+        """Carry out REPLTAKEOVER."""
+        primary = None if replica.follows is None else self.instances.get(replica.follows)
+        if primary is not None and primary.hand_over_to(replica):
+            return inputs.TakeOverAnswered(effect.link)
+        return inputs.TakeOverAnswered(effect.link, "Couldn't execute takeover")
 
     def serve(self, effect: Effect, asker: "SimSentinel", connection: Connection) -> None:
         """Do what a Sentinel does with a command of another one, and send the reply."""

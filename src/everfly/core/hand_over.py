@@ -1,0 +1,159 @@
+"""Move the role of a living primary to a replica without losing an acknowledged write.
+
+Two ways, by engine (`HandOver`):
+
+- *Take-over*: the replica is told; the engine does the rest and ends the old primary's process.
+- *Pause*: the primary holds its clients' writes; its offset then is the level; the replica that has
+  reached it has everything and is promoted; the old primary is told to follow, which cuts its
+  clients, who look for the new one. If we die half-way the pause ends by itself and nothing has
+  happened, or peers hear of the promotion and demote the old primary.
+
+When an engine refuses, the failover goes on as genuine Sentinels do it: beside the old primary.
+When it only takes too long, it is given up where that is safe.
+"""
+
+from everfly.core import probing
+from everfly.core.effects import PauseWrites, Reconfigure, ResumeWrites, TakeOver
+from everfly.core.model import Address, Epoch, HandOver, Instant, Millis
+from everfly.core.notices import Event
+from everfly.core.records import Failover, Group, Instance, Reconf
+from everfly.core.turn import Turn
+
+
+def can_begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> bool:
+    """Whether the primary is well, the replica in sync, and the engine able."""
+    primary, report = group.primary, promoted.report
+    return (
+        turn.state.policy.hands_over
+        and failover.is_forced
+        and primary.s_down_since is None
+        and primary.commands.is_up
+        and report.hands_over is not HandOver.NONE
+        and report.primary == primary.address
+        and report.primary_link_up
+        and not report.is_syncing
+    )
+
+
+def begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> None:
+    """Order the take-over, or the pause."""
+    policy = turn.state.policy
+    limit = Millis(min(policy.hand_over_limit, group.settings.failover_timeout))
+    failover.hand_over_ends_at = Instant(turn.now + limit + policy.hand_over_grace)
+    if promoted.report.hands_over is HandOver.BY_TAKEOVER:
+        link = promoted.commands
+        turn.emit(TakeOver(link.open_id, group.name, promoted.address, failover.epoch, limit))
+    else:
+        link = group.primary.commands
+        # Longer than we wait: the pause must not end while the promotion is under way.
+        pause = Millis(limit + 2 * policy.hand_over_grace)
+        turn.emit(PauseWrites(link.open_id, pause))
+    link.pending += 1
+
+
+def wait(turn: Turn, group: Group, failover: Failover, ends_at: Instant) -> bool:
+    """Watch a hand-over that is under way; return whether the failover's state changed."""
+    promoted = chosen(failover)
+    if failover.level is not None and _has_reached(promoted, failover.level):
+        failover.hand_over_ends_at = None
+        failover.changed_at = turn.now
+        send_role(turn, promoted, None, failover.epoch)
+        return False
+    if turn.now <= ends_at:
+        turn.wake(group, ends_at + 1)
+        return False
+    if promoted.report.hands_over is HandOver.BY_TAKEOVER:
+        # A take-over that was not answered can still happen later, and would end the old primary.
+        # Becoming a primary cuts the replica's link to it, and with that the danger.
+        turn.explain(group, "the take-over was not answered in time")
+        _promote_beside(turn, group, failover)
+        return False
+    turn.explain(group, "the replica did not catch up in time; the primary stays")
+    turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
+    resume_writes(turn, group, failover)
+    abort(group)
+    return True
+
+
+def on_take_over_answered(turn: Turn, group: Group, error: str | None) -> None:
+    """Note that a take-over is done, or refused."""
+    failover = group.failover
+    if failover is None or failover.hand_over_ends_at is None:
+        return
+    if error is None:
+        probing.want_info(turn, chosen(failover))
+        return
+    turn.explain(group, "the take-over was refused", error)
+    _promote_beside(turn, group, failover)
+
+
+def on_pause_answered(turn: Turn, group: Group, error: str | None) -> None:
+    """Note that writes are paused, or that the engine cannot."""
+    failover = group.failover
+    if failover is None or failover.hand_over_ends_at is None:
+        return
+    if error is not None:
+        turn.explain(group, "the pause of writes was refused", error)
+        _promote_beside(turn, group, failover)
+        return
+    failover.is_paused = True
+    # INFOs that come from now on were written after the pause began.
+    probing.want_info(turn, group.primary)
+    probing.want_info(turn, chosen(failover))
+
+
+def on_primary_info(group: Group, offset: int | None) -> None:
+    """Note how far a paused primary has written."""
+    failover = group.failover
+    if failover is not None and failover.is_paused and failover.level is None:
+        failover.level = offset
+
+
+def resume_writes(turn: Turn, group: Group, failover: Failover) -> None:
+    """End the pause at the old primary, if there is one."""
+    link = group.primary.commands
+    if failover.is_paused and link.is_up:
+        link.pending += 1
+        turn.emit(ResumeWrites(link.open_id))
+
+
+def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epoch) -> None:
+    """Have an instance follow another one, or become a primary. INFO is asked when it answers."""
+    link = instance.commands
+    link.pending += 1
+    turn.emit(
+        Reconfigure(
+            link=link.open_id,
+            group=instance.group.name,
+            instance=instance.address,
+            follow=follow,
+            epoch=epoch,
+        )
+    )
+
+
+def abort(group: Group) -> None:
+    """Give an attempt up. Only before the promotion took effect."""
+    group.failover = None
+    for replica in group.replicas.values():
+        replica.reconf = Reconf.NONE
+
+
+def chosen(failover: Failover) -> Instance:
+    """Return the replica that a failover past its choice promotes."""
+    assert failover.promoted is not None, "chosen in select_slave"
+    return failover.promoted
+
+
+def _has_reached(replica: Instance, level: int) -> bool:
+    return replica.report.offset is not None and replica.report.offset >= level
+
+
+def _promote_beside(turn: Turn, group: Group, failover: Failover) -> None:
+    """Promote as genuine Sentinels do, beside a primary that is not asked."""
+    failover.hand_over_ends_at = None
+    failover.changed_at = turn.now
+    promoted = chosen(failover)
+    if promoted.commands.is_up:
+        send_role(turn, promoted, None, failover.epoch)
+    turn.wake(group, turn.now)

@@ -1,0 +1,88 @@
+"""Read from histories whose data an instance holds: ours, less of ours, or somebody else's.
+
+A history (replication id) names one line of writes; a dataset that continues another's says so. A
+restarted process that lost its data begins a new one.
+"""
+
+from everfly.core.model import Engine, InstanceReport, Role
+from everfly.core.records import Group, Instance
+from everfly.core.turn import Turn
+
+
+def began_anew(before: InstanceReport, report: InstanceReport) -> bool:
+    """Whether two reports with one run id come from two processes.
+
+    Only Dragonfly needs this: its run id is made of a process id, which in a container is always 1.
+    """
+    if report.engine is not Engine.DRAGONFLY:
+        return False
+    is_younger = (
+        before.uptime_s is not None
+        and report.uptime_s is not None
+        and report.uptime_s < before.uptime_s
+    )
+    stayed_primary = before.role is Role.PRIMARY and report.role is Role.PRIMARY
+    return is_younger or (stayed_primary and before.history != report.history)
+
+
+def note_history(turn: Turn, group: Group, report: InstanceReport) -> None:
+    """Remember which histories are ours."""
+    for history in (report.history_before, report.history):
+        if history and history not in group.histories:
+            group.histories[history] = None
+            if len(group.histories) > turn.state.policy.histories_max:
+                del group.histories[next(iter(group.histories))]
+
+
+def is_foreign(turn: Turn, instance: Instance) -> bool:
+    """Whether an instance belongs to another deployment that took over an address of ours.
+
+    To make it follow our primary would destroy somebody's data: genuine Sentinels do.
+    It is one when it holds a history that was never ours and keeps company that we do not know.
+    """
+    group, report = instance.group, instance.report
+    known = {one.address for one in group.instances()}
+    company = {*report.replicas, *([report.primary] if report.primary is not None else [])}
+    is_foreign = (
+        bool(group.histories)
+        and bool(report.history)
+        and report.history not in group.histories
+        and bool(company - known)
+    )
+    if is_foreign and not instance.is_foreign:
+        names = ", ".join(sorted(str(address) for address in company - known))
+        turn.explain(
+            group,
+            f"{instance.address} is left alone: it belongs to another deployment",
+            f"history {report.history} was never ours",
+            f"it is connected with {names}",
+        )
+    instance.is_foreign = is_foreign
+    return is_foreign
+
+
+def judge_restart(turn: Turn, group: Group) -> None:
+    """Decide whether a primary that restarted has less than one of its replicas.
+
+    A replica that still has the old history is not connected with the restarted primary yet, or is
+    waiting for its dataset; once it has copied that, the old one is gone.
+    """
+    primary = group.primary
+    former, report = primary.former, primary.report
+    if former is None or not former.history or report.history == former.history:
+        return
+    offsets = [
+        replica.report.offset or 0
+        for replica in group.replicas.values()
+        if replica.report.history == former.history
+        and replica.commands.is_up
+        and replica.s_down_since is None
+    ]
+    if report.history_before == former.history and report.offset is not None:
+        is_reborn = any(offset > report.offset for offset in offsets)
+    else:
+        # It does not continue our history: its replicas would replace theirs by its own.
+        is_reborn = bool(offsets)
+    if is_reborn != primary.is_reborn:
+        primary.is_reborn = is_reborn
+        turn.wake(primary, turn.now)
