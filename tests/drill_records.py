@@ -46,7 +46,7 @@ FAILOVER = (
     Said(1010, "sentinel-2", "+odown", f"master store {OLD} #quorum 2/2"),
     Said(1020, "sentinel-2", "+try-failover", f"master store {OLD}"),
     Said(1040, "sentinel-2", "+elected-leader", f"master store {OLD}"),
-    Said(1060, "sentinel-2", "+promoted-slave", f"slave {NEW} {NEW} @ store {OLD}"),
+    Said(1060, "sentinel-2", "+promoted-slave", f"slave 10.0.0.2:6379 {NEW} @ store {OLD}"),
     *said_by_all(1080, "+switch-master", f"store {OLD} {NEW}"),
 )
 """What three Sentinels say when one failover goes well."""

@@ -48,7 +48,7 @@ def test_a_gap_before_the_fault_is_not_blamed_on_it() -> None:
 
 def test_two_failovers_for_one_dead_primary_are_a_problem() -> None:
     again = (
-        Said(2000, "sentinel-1", "+promoted-slave", f"slave {OLD} {OLD} @ store {NEW}"),
+        Said(2000, "sentinel-1", "+promoted-slave", f"slave 10.0.0.1:6379 {OLD} @ store {NEW}"),
         *said_by_all(2010, "+switch-master", f"store {NEW} {OLD}"),
     )
     report = conclude(record(said=(*FAILOVER, *again)))
@@ -85,7 +85,7 @@ def test_what_was_said_before_the_fault_is_not_of_it() -> None:
 
 def test_downs_of_others_open_no_phase() -> None:
     others = (
-        Said(100, "sentinel-1", "+sdown", f"slave {NEW} {NEW} @ store {OLD}"),
+        Said(100, "sentinel-1", "+sdown", f"slave 10.0.0.2:6379 {NEW} @ store {OLD}"),
         Said(110, "sentinel-1", "+sdown", f"sentinel {'a' * 40} 10.0.0.9 26379 @ store {OLD}"),
     )
     assert conclude(record(said=(*others, *FAILOVER))).phases.first_sdown == 1000

@@ -141,6 +141,19 @@ def test_the_text_tells_everything_without_colour() -> None:
     assert "passed: everything is as it must be" in text
 
 
+def test_no_number_is_cut_on_a_terminal_of_80_columns() -> None:
+    console = Console(
+        file=io.StringIO(), width=80, force_terminal=True, color_system=None, highlight=False
+    )
+    with console.capture() as captured:
+        show(console, [conclude(record())])
+    text = captured.get()
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"clients cannot write +-10 +1,070 ", text)
+    assert re.search(r" 1,080 +1,080 +1,090 +1,100 +\+switch-master", text)
+    assert "+promoted-slave  instance-2" in text
+
+
 def test_the_text_says_what_is_wrong() -> None:
     text = shown(conclude(record(trouble=("instance-3 follows nobody",))))
     assert "✗ instance-3 follows nobody" in text

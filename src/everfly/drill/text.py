@@ -16,7 +16,12 @@ from everfly.drill.record import Record
 from everfly.drill.report import Bar, Report, about, bars, merged, spread
 from everfly.observe.printable import printable
 
-BAR_COLUMNS: Final = 44
+BAR_COLUMNS: Final = 30
+"""What 80 columns leave beside the names and the numbers."""
+
+NUMBER_COLUMNS: Final = 7
+"""Of a time in ms, which is never cut: up to a quarter of an hour with its comma."""
+
 PIPE_COLUMNS: Final = 160
 """A file or a pipe has no edge to wrap at."""
 
@@ -109,7 +114,8 @@ def _verdict(report: Report) -> Iterator[Text]:
 
 def _bar_table(report: Report) -> Table:
     table = _table("", "from ms", "to ms", "")
-    table.columns[1].justify = table.columns[2].justify = "right"
+    for column in table.columns[1:3]:
+        column.justify, column.min_width = "right", NUMBER_COLUMNS
     shown = bars(report)
     length = max((bar.end for bar in shown), default=0.0) or 1.0
     for bar in shown:
@@ -142,7 +148,7 @@ def _number_table(report: Report) -> Table:
 def _said_table(record: Record) -> Table:
     table = _table("ms", *record.sentinels, "event", "about")
     for column in table.columns[: 1 + len(record.sentinels)]:
-        column.justify = "right"
+        column.justify, column.min_width = "right", NUMBER_COLUMNS
     rows: list[tuple[float, tuple[str | Text, ...]]] = [
         (
             row.at,
