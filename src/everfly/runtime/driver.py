@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from everfly.core.effects import Effect, Result
 from everfly.core.inputs import ChannelHeard, HelloHeard, Input, TimerExpired
-from everfly.core.model import Address, GroupName, Instant, Millis, Token
+from everfly.core.model import Address, Epoch, GroupName, Instant, Millis, Token
 from everfly.core.snapshot import DurableState, GroupView
 from everfly.errors import LocalError, Unavailable
 
@@ -67,6 +67,11 @@ class Decider(Protocol):
 
     def current_address(self, name: GroupName) -> Address | None:
         """Where clients of a group should go."""
+        ...
+
+    @property
+    def current_epoch(self) -> Epoch:
+        """The greatest epoch it knows."""
         ...
 
 
@@ -186,6 +191,21 @@ class Driver:
     def tilt_for(self) -> Millis | None:
         """How long it only watches already; None: it acts."""
         return self._machine.tilt_for(self._clock())
+
+    @property
+    def current_epoch(self) -> Epoch:
+        """The greatest epoch it knows."""
+        return self._machine.current_epoch
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it decides no more."""
+        return self._ended.done()
+
+    @property
+    def queued(self) -> int:
+        """How many facts wait."""
+        return len(self._queue)
 
     def durable_state(self) -> DurableState:
         """Return what must survive a crash, as of now."""

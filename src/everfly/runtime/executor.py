@@ -152,6 +152,8 @@ class Outlets:
     reconfigure_clients: Callable[[ReconfigureClients], None]
     crash: Callable[[], None]
     """Ends the process at once."""
+    explained: Callable[[Explain], None] = lambda _: None
+    """Takes each explanation, at once, without waiting and without raising."""
 
 
 class Executor:
@@ -311,6 +313,7 @@ class Executor:
 
     def _explain(self, effect: Explain) -> None:
         self.history.append((datetime.now(UTC), effect))
+        self._outlets.explained(effect)
         if log.isEnabledFor(VERBOSE):
             log.log(VERBOSE, "%s: %s: %s", effect.group, effect.decision, "; ".join(effect.facts))
 

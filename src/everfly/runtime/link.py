@@ -119,6 +119,7 @@ class LinkPool:
         )
         self.infos = InfoMemory(self._loop.time)
         self._replies = ReplyReader(shell.submit, self._names, self.infos)
+        self.pings = self._replies.pings
         self._links: dict[LinkId, Link] = {}
         self._unsent: list[Link] = []
         self._heard: dict[bytes, Hello] = {}
@@ -163,7 +164,7 @@ class LinkPool:
         if found is not None and found.is_up:
             name = self._settings.command_name(found.effect.group, "PING")
             command = _PING if name == "PING" else encode_command(name)
-            found.send(command, self._replies.on_pong)
+            found.send(command, self._replies.pong_handler())
 
     def ask_info(self, link: LinkId) -> None:
         """Send INFO; `InfoReceived` or `CommandRefused` follows."""

@@ -5,8 +5,10 @@ say anything at any time, and none of it raises.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from everfly.core.inputs import (
@@ -73,6 +75,14 @@ class InfoMemory:
         return int((self._clock() - known.at) * 1000), known.text
 
 
+class PingTimes:
+    """Who wants to know how long PINGs take."""
+
+    def __init__(self) -> None:
+        self.on_ping: Callable[[GroupName | None, float], None] | None = None
+        """Told of each that was answered: the group (None: of a peer) and the seconds it took."""
+
+
 class ReplyReader:
     """The handlers of replies; each takes the link and the reply to one command."""
 
@@ -82,6 +92,18 @@ class ReplyReader:
         self._submit = submit
         self._names = names
         self._infos = infos
+        self.pings = PingTimes()
+
+    def pong_handler(self) -> Callable[[Link, Reply], None]:
+        """Return who takes the reply to a PING that is sent now."""
+        if self.pings.on_ping is None:
+            return self.on_pong
+        return partial(self._on_timed_pong, time.monotonic())
+
+    def _on_timed_pong(self, sent_at: float, link: Link, reply: Reply) -> None:
+        if self.pings.on_ping is not None:
+            self.pings.on_ping(link.effect.group, time.monotonic() - sent_at)
+        self.on_pong(link, reply)
 
     def on_pong(self, link: Link, reply: Reply) -> None:
         """PING."""

@@ -1,6 +1,7 @@
-"""Turn log records into lines as Redis writes them, on stdout or in a file.
+"""Turn log records into lines as Redis writes them, or into JSON, on stdout or in a file.
 
     PID:X DD Mon YYYY HH:MM:SS.mmm C message
+    {"ts": "2026-01-31T12:00:00.123+00:00", "level": "warning", "msg": "+sdown ...", ...}
 
 Rules: nothing goes to stderr in normal life; a file that was renamed or removed is opened anew, so
 that it can be rotated; a message is one line, and nothing in it can steer a terminal; a log that
@@ -8,10 +9,12 @@ cannot be written never stops what is logged.
 Source: `serverLogRaw`, redis/src/server.c (7.0.15).
 """
 
+import json
 import logging
 import os
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -61,11 +64,49 @@ class LineFormatter(logging.Formatter):
         return f"{os.getpid()}:X {day}.{record.msecs:03.0f} {mark} {escaped(text)}"
 
 
+class JsonFormatter(logging.Formatter):
+    """Writes one JSON object a line: ts (ISO 8601, UTC), level, msg, logger, pid, and of a notice
+    event, group and payload.
+    """
+
+    _LEVELS: Final = ((logging.WARNING, "warning"), (NOTICE, "notice"), (VERBOSE, "verbose"))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line without its end."""
+        word = next((word for level, word in self._LEVELS if record.levelno >= level), "debug")
+        if record.levelno >= logging.ERROR:
+            word = "error"
+        told: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": word,
+            "msg": _cut(record.getMessage()),
+            "logger": record.name,
+            "pid": os.getpid(),
+        }
+        for name in JSON_FIELDS:
+            value = getattr(record, name, None)
+            if value is not None:
+                told[name] = _cut(value) if isinstance(value, str) else value
+        if record.exc_info:
+            told["traceback"] = _cut(self.formatException(record.exc_info))
+        # All but ASCII is escaped: nothing steers a terminal, and what is no text does no harm.
+        return json.dumps(told)
+
+
+JSON_FIELDS: Final = ("event", "group", "payload", "facts")
+"""What `extra` of a log call may add to its line."""
+
+FORMATS: Final = {"redis": LineFormatter, "json": JsonFormatter}
+"""The words of `log_format`."""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARS_MAX else text[:MESSAGE_CHARS_MAX] + "... (cut)"
+
+
 def escaped(text: str) -> str:
     r"""Return text on one line and without control characters: `\n`, `\x1b`; bounded in length."""
-    if len(text) > MESSAGE_CHARS_MAX:
-        text = text[:MESSAGE_CHARS_MAX] + "... (cut)"
-    return _CONTROL.sub(_escape, text)
+    return _CONTROL.sub(_escape, _cut(text))
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -132,12 +173,14 @@ def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def set_up(path: str, level: str) -> None:
+def set_up(path: str, level: str, line_format: str = "redis") -> None:
     """Send all logs of this process to `path` (stdout when empty), from `level` on.
 
-    `level` is a word of `LEVELS`. Raises OSError when the file cannot be opened.
+    `level` is a word of `LEVELS`, `line_format` one of `FORMATS`. Raises OSError when the file
+    cannot be opened.
     """
     handler = LineHandler(path)
+    handler.setFormatter(FORMATS[line_format]())
     root = logging.getLogger()
     for old in tuple(root.handlers):
         root.removeHandler(old)

@@ -23,6 +23,7 @@ from everfly.sentinel.daemon import (
     remove_pid_file,
     write_pid_file,
 )
+from everfly.sentinel.everfly_toml import EverflySettings
 from everfly.sentinel.state_file import Loaded, load
 from everfly.wire.sentinel_conf import ConfigError, SentinelConf
 
@@ -34,12 +35,14 @@ COMPATIBLE_VERSION: Final = "7.0.15"
 TLS_DIRECTIVES: Final = ("tls-port", "tls-replication")
 
 
-def run(file: str, options: Sequence[str] = ()) -> int:
+def run(file: str, options: Sequence[str] = (), ours: EverflySettings | None = None) -> int:
     """Run a Sentinel until it is told to stop; return the exit status of this process.
 
-    `file` may be relative; `options` are settings that follow it (`--port`, `5000`).
+    `file` may be relative; `options` are settings that follow it (`--port`, `5000`); `ours` are
+    those that Redis has no words for.
     """
-    set_up("", "notice")
+    ours = ours or EverflySettings()
+    set_up("", "notice", ours.log_format)
     if not file:
         log.warning("Sentinel needs config file on disk to save state. Exiting...")
         return 1
@@ -58,14 +61,14 @@ def run(file: str, options: Sequence[str] = ()) -> int:
         reason = error.strerror or str(error)
         sys.stderr.write(f"Fatal error, can't open config file '{Path(file)}': {reason}\n")
         return 1
-    return _run_loaded(loaded)
+    return _run_loaded(loaded, ours)
 
 
-def _run_loaded(loaded: Loaded) -> int:
+def _run_loaded(loaded: Loaded, ours: EverflySettings) -> int:
     conf = loaded.conf
     is_daemon = conf.is_yes("daemonize")
     try:
-        set_up(conf.text("logfile"), loaded.settings.loglevel)
+        set_up(conf.text("logfile"), loaded.settings.loglevel, ours.log_format)
     except OSError as error:
         sys.stderr.write(f"Can't open the log file {error.filename}: {error.strerror}\n")
         return 1
@@ -85,7 +88,7 @@ def _run_loaded(loaded: Loaded) -> int:
     from everfly.sentinel.service import serve_until_stopped  # noqa: PLC0415
 
     try:
-        serve_until_stopped(loaded)
+        serve_until_stopped(loaded, ours)
     except SettingsError as error:
         log.warning("%s", error)
         return 1

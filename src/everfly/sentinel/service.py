@@ -23,7 +23,6 @@ from typing import Final
 from everfly.core.machine import Machine
 from everfly.core.model import Address
 from everfly.core.notices import Level, Notice
-from everfly.core.policy import Policy
 from everfly.core.snapshot import DurableState, GroupState
 from everfly.errors import LocalError, SettingsError, Unavailable
 from everfly.runtime.driver import Driver
@@ -37,8 +36,11 @@ from everfly.runtime.resolver import Resolver, is_literal
 from everfly.sentinel.commands.desk import Parts
 from everfly.sentinel.commands.table import make_sentinel_commands
 from everfly.sentinel.daemon import tell_supervisor
+from everfly.sentinel.everfly_toml import EverflySettings
+from everfly.sentinel.exposure import Exposure
 from everfly.sentinel.info_cache import GroupInfoCache
 from everfly.sentinel.link_settings import SentinelLinkSettings
+from everfly.sentinel.metrics import Sources
 from everfly.sentinel.scripts import Scripts
 from everfly.sentinel.state_file import Loaded, StateFile
 
@@ -63,7 +65,9 @@ class NoticeLog:
 
     def on_notice(self, notice: Notice) -> None:
         """Log it, at its level."""
-        log.log(_LOG_LEVELS[notice.event.level], "%s %s", notice.event.wire, notice.payload)
+        event, payload = notice.event, notice.payload
+        fields = {"event": event.wire, "group": notice.group, "payload": payload}
+        log.log(_LOG_LEVELS[event.level], "%s %s", event.wire, payload, extra=fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +81,17 @@ class Service:
     scripts: Scripts
     resolver: Resolver
     state_file: StateFile
+    exposure: Exposure
 
 
-def serve_until_stopped(loaded: Loaded) -> None:
-    """Run a Sentinel until SIGTERM, SIGINT or SHUTDOWN.
+def serve_until_stopped(loaded: Loaded, ours: EverflySettings | None = None) -> None:
+    """Run a Sentinel until SIGTERM, SIGINT or SHUTDOWN. `ours`: what Redis has no words for.
 
     Raises SettingsError for what a person can mend (the port is in use, the state cannot be
     saved), LocalError for a fault of ours.
     """
     try:
-        asyncio.run(_serve(loaded))
+        asyncio.run(_serve(loaded, ours or EverflySettings()))
     except BaseException as caught:
         error = _first(caught)
         if isinstance(error, SettingsError | LocalError | KeyboardInterrupt):
@@ -101,19 +106,20 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _serve(loaded: Loaded) -> None:
+async def _serve(loaded: Loaded, ours: EverflySettings) -> None:
     stopped = asyncio.Event()
     resolver = Resolver()
     state = loaded.state
     if loaded.settings.resolve_hostnames:
         state = await _resolved(state, resolver)
     async with asyncio.TaskGroup() as tasks:
-        service = _assemble(replace(loaded, state=state), tasks, resolver, stopped)
+        service = _assemble(replace(loaded, state=state), ours, tasks, resolver, stopped)
         running: list[asyncio.Task[None]] = []
         try:
             # Before anybody can see that we run: who stops us then must get an orderly end.
             _handle_signals(stopped)
             await _listen(service.listener, loaded)
+            await service.exposure.start(_sources(service, state), tasks, resolver)
             if loaded.is_first_start:
                 _save_first(service.state_file, state)
             running += [
@@ -138,9 +144,13 @@ async def _serve(loaded: Loaded) -> None:
 
 
 def _assemble(
-    loaded: Loaded, tasks: asyncio.TaskGroup, resolver: Resolver, stopped: asyncio.Event
+    loaded: Loaded,
+    ours: EverflySettings,
+    tasks: asyncio.TaskGroup,
+    resolver: Resolver,
+    stopped: asyncio.Event,
 ) -> Service:
-    settings, policy = loaded.settings, Policy()
+    settings, policy = loaded.settings, ours.policy
     machine = Machine(
         loaded.state,
         port=loaded.conf.port,
@@ -156,7 +166,8 @@ def _assemble(
     )
     links = LinkPool(loaded.state.me, shell)
     pubsub = PubSub()
-    told: tuple[NoticeSink, ...] = (NoticeLog(), pubsub)
+    exposure = Exposure(loaded.state.me, driver, ours)
+    told: tuple[NoticeSink, ...] = (NoticeLog(), pubsub, *exposure.sinks)
 
     def tell(notice: Notice) -> None:
         for sink in told:
@@ -165,7 +176,11 @@ def _assemble(
     scripts = Scripts(settings, policy, tell, tasks)
     state_file = StateFile(loaded.path, loaded.conf, settings)
     outlets = Outlets(
-        state_file, (*told, scripts), scripts.reconfigure_clients, lambda: os._exit(CRASH_STATUS)
+        state_file,
+        (*told, scripts),
+        scripts.reconfigure_clients,
+        lambda: os._exit(CRASH_STATUS),
+        exposure.explained,
     )
     executor = Executor(links, driver, outlets)
     parts = Parts(
@@ -187,7 +202,18 @@ def _assemble(
         tcp_backlog=settings.tcp_backlog,
     )
     listener = Listener(limits, lambda owner: make_sentinel_commands(parts, owner))
-    return Service(driver, executor, links, listener, scripts, resolver, state_file)
+    return Service(driver, executor, links, listener, scripts, resolver, state_file, exposure)
+
+
+def _sources(service: Service, state: DurableState) -> Sources:
+    return Sources(
+        state.me,
+        service.driver,
+        service.executor,
+        service.links,
+        service.listener,
+        service.scripts,
+    )
 
 
 async def _listen(listener: Listener, loaded: Loaded) -> None:
@@ -261,6 +287,7 @@ async def _save_last(service: Service) -> None:
 async def _stop(service: Service) -> None:
     """End all that has to do with others; also after a start that failed, or a fault."""
     service.driver.stop()
+    await service.exposure.stop()
     await service.listener.stop()
     service.scripts.close()
     service.links.close()

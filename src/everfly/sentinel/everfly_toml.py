@@ -1,0 +1,342 @@
+"""Turn `everfly.toml`, the environment and flags into what people set that Redis has no words for.
+
+Rules: none of it stands in `sentinel.conf`, so that a genuine Sentinel can take that file back at
+any time; a flag wins over the environment, which wins over the file; one table (`KEYS`,
+`WEBHOOK_KEYS`) says what there is, and help and documentation come from it; whatever is wrong is a
+SettingsError that names where, which key and what is allowed, and never shows a secret.
+
+Unknown keys in the file are errors. Unknown variables are none: other programs of Everfly have
+theirs, and Kubernetes adds `EVERFLY_PORT` where a Service is called so.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from everfly.core.model import Millis
+from everfly.core.policy import Policy
+from everfly.errors import SettingsError
+from everfly.sentinel.everfly_values import (
+    Flag,
+    Form,
+    Globs,
+    HostPort,
+    ListenAddress,
+    Seconds,
+    Text,
+    Value,
+    Word,
+)
+
+FILE_BYTES_MAX: Final = 1_048_576
+SECRET_BYTES_MAX: Final = 4_096
+"""A key of 32 bytes is as good as any longer one; more is the wrong file."""
+SECRET_BYTES_MIN: Final = 16
+"""A shorter one can be guessed from one signed message."""
+WEBHOOKS_MAX: Final = 16
+
+LOG_FORMATS: Final = ("redis", "json")
+
+DEFAULT_EVENTS: Final = (
+    "+switch-master",
+    "?sdown",
+    "?odown",
+    "+try-failover",
+    "-failover-abort-*",
+    "?tilt",
+)
+"""What somebody should know of who is not looking: about ten messages a failover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting."""
+
+    name: str
+    form: Form
+    default: Value
+    """None: it must be given."""
+    why: str
+    """What it does, and why the default is what it is."""
+    policy_field: str = ""
+    """Which field of `core.policy.Policy` it sets; empty: none."""
+
+    @property
+    def variable(self) -> str:
+        """Return its name in the environment."""
+        return f"EVERFLY_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """Return its name on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+_FIXED_KEYS: Final = (
+    Key(
+        "metrics",
+        ListenAddress(),
+        "",
+        "Where to serve metrics, health, the JSON API and the page over HTTP. Whoever reaches it "
+        "can read all but secrets, so a port alone means the loopback address. Off by default: a "
+        "drop-in opens no port that nobody asked for.",
+    ),
+    Key(
+        "log_format",
+        Word(LOG_FORMATS),
+        "redis",
+        "`redis`: lines as Redis writes them, which existing log rules match. `json`: one object a "
+        "line (ts, level, msg, and for notices event, group, payload).",
+    ),
+)
+
+_POLICY_KEYS: Final = (
+    Key(
+        "fast_down",
+        Flag(),
+        False,
+        "Take a primary whose host resets our connection and refuses the next one as down at "
+        "once: its process is gone, it is not the network. The quorum is asked as ever. Off by "
+        "default: a supervisor that restarts a crashed primary within down-after would come too "
+        "late.",
+        policy_field="fast_down",
+    ),
+    Key(
+        "hands_over",
+        Flag(),
+        True,
+        "Let the engine hand over without loss when people ask for a failover while the primary "
+        "is well. Genuine Sentinels promote a replica beside the living primary, and what clients "
+        "write to that one until it is demoted is lost.",
+        policy_field="hands_over",
+    ),
+    Key(
+        "forget_after_s",
+        Seconds(0, 10 * 365 * 86_400),
+        0,
+        "Forget Sentinels, and replicas that a healthy primary does not name, which have been down "
+        "for so long. 0: never, as genuine Sentinels, in whose majorities ghosts count until "
+        "SENTINEL RESET.",
+        policy_field="forget_after",
+    ),
+)
+
+KEYS: Final = (
+    *_FIXED_KEYS,
+    *(key for key in _POLICY_KEYS if key.policy_field in {one.name for one in fields(Policy)}),
+)
+"""All that may stand at the top of the file, beside `webhooks`."""
+
+WEBHOOK_KEYS: Final = (
+    Key("url", Text(), None, "Where to POST, `https://...` or `http://...`. It is never shown."),
+    Key(
+        "name",
+        Text(),
+        "",
+        "What logs and metrics call this webhook. Default: the host of its address.",
+    ),
+    Key(
+        "kind",
+        Word(("json", "slack")),
+        "json",
+        '`json`: an object with all facts. `slack`: `{"text": ...}`, which Slack, Mattermost, '
+        "Rocket.Chat and others show as a message.",
+    ),
+    Key(
+        "secret_file",
+        Text(),
+        "",
+        "A file with the secret that signs messages (HMAC-SHA256), relative to this file; at least "
+        f"{SECRET_BYTES_MIN} bytes, white space at its ends does not count. Default: unsigned.",
+    ),
+    Key(
+        "events",
+        Globs(),
+        DEFAULT_EVENTS,
+        "Which events to send, by patterns (`*`, `?`, `[...]`). The default is what somebody "
+        "should know of who is not looking.",
+    ),
+    Key(
+        "timeout_s",
+        Seconds(0.1, 60),
+        5.0,
+        "How long one try may take. Receivers answer within a second; what fails is tried six "
+        "times within half a minute.",
+    ),
+)
+"""All that may stand in one `[[webhooks]]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """One `[[webhooks]]`."""
+
+    name: str
+    url: str = field(repr=False)
+    kind: str
+    """`json` or `slack`."""
+    secret: bytes = field(repr=False)
+    """Empty: unsigned."""
+    events: tuple[str, ...]
+    """Patterns."""
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EverflySettings:
+    """What was set, with all defaults."""
+
+    metrics: HostPort | None = None
+    """Where to serve HTTP; None: nowhere."""
+    log_format: str = "redis"
+    webhooks: tuple[WebhookSettings, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+
+def load_settings(
+    path: str, flags: Mapping[str, str], environment: Mapping[str, str]
+) -> EverflySettings:
+    """Return what a file (empty: none), flags (by key, without dashes) and variables say.
+
+    Raises SettingsError.
+    """
+    path = path or environment.get("EVERFLY_SETTINGS", "")
+    told = _read(Path(path)) if path else {}
+    tables = told.pop("webhooks", [])
+    _refuse_unknown(told, (*(key.name for key in KEYS), "webhooks"), path)
+    values: dict[str, Value] = {}
+    policy = Policy()
+    for key in KEYS:
+        values[key.name] = value = _value_of(key, path, told, flags, environment)
+        if key.policy_field:
+            setattr(policy, key.policy_field, _for_policy(key, value))
+    metrics = values["metrics"]
+    return EverflySettings(
+        metrics=metrics if isinstance(metrics, HostPort) else None,
+        log_format=str(values["log_format"]),
+        webhooks=_webhooks(tables, path),
+        policy=policy,
+    )
+
+
+def _for_policy(key: Key, value: Value) -> Value:
+    if isinstance(key.form, Seconds) and isinstance(value, int | float):
+        return Millis(round(value * 1000))
+    return value
+
+
+def _value_of(
+    key: Key,
+    path: str,
+    told: Mapping[str, object],
+    flags: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Value:
+    if key.name in flags:
+        return _checked(key, lambda: key.form.from_text(flags[key.name]), key.flag)
+    if key.variable in environment:
+        text = environment[key.variable]
+        return _checked(key, lambda: key.form.from_text(text), f"variable {key.variable}")
+    if key.name in told:
+        return _checked(key, lambda: key.form.from_toml(told[key.name]), f"{path}: {key.name}")
+    return key.default
+
+
+def _checked(key: Key, read: Callable[[], Value], where: str) -> Value:
+    try:
+        return read()
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}; allowed: {key.form.allowed}") from error
+
+
+def _read(path: Path) -> dict[str, object]:
+    # Only who has such a file pays for the parser.
+    import tomllib  # noqa: PLC0415
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
+    if len(data) > FILE_BYTES_MAX:
+        raise SettingsError(f"settings file {path} has more than {FILE_BYTES_MAX} bytes")
+    try:
+        return tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"settings file {path} is no TOML: {error}") from error
+
+
+def _refuse_unknown(told: Mapping[str, object], known: Sequence[str], where: str) -> None:
+    for name in told:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise SettingsError(
+                f"{where}: unknown key `{name}`: {hint}Known keys: {', '.join(known)}"
+            )
+
+
+def _webhooks(tables: object, path: str) -> tuple[WebhookSettings, ...]:
+    if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise SettingsError(f"{path}: webhooks: must be written as tables, `[[webhooks]]`")
+    if len(tables) > WEBHOOKS_MAX:
+        raise SettingsError(f"{path}: webhooks: {len(tables)} of them; allowed: {WEBHOOKS_MAX}")
+    found = tuple(_webhook(table, path, at) for at, table in enumerate(tables, 1))
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{path}: webhooks: two are called `{name}`: give each a `name`")
+    return found
+
+
+def _webhook(table: Mapping[str, object], path: str, number: int) -> WebhookSettings:
+    where = f"{path}: webhooks[{number}]"
+    _refuse_unknown(table, tuple(key.name for key in WEBHOOK_KEYS), where)
+    values: dict[str, Value] = {}
+    for key in WEBHOOK_KEYS:
+        values[key.name] = _in_table(key, table, where)
+    # Not at the top: it needs the event loop, and most Sentinels have no webhook.
+    from everfly.runtime.http_post import parse_target  # noqa: PLC0415
+
+    url = str(values["url"])
+    try:
+        target = parse_target(url)
+    except SettingsError as error:
+        raise SettingsError(f"{where}.url: {error}") from error
+    file = str(values["secret_file"])
+    events, timeout_s = values["events"], values["timeout_s"]
+    assert isinstance(events, tuple)
+    assert isinstance(timeout_s, int | float)
+    return WebhookSettings(
+        name=str(values["name"]) or target.host,
+        url=url,
+        kind=str(values["kind"]),
+        secret=_secret(Path(path).parent / file, f"{where}.secret_file") if file else b"",
+        events=events,
+        timeout_s=float(timeout_s),
+    )
+
+
+def _in_table(key: Key, table: Mapping[str, object], where: str) -> Value:
+    if key.name in table:
+        return _checked(key, lambda: key.form.from_toml(table[key.name]), f"{where}.{key.name}")
+    if key.default is None:
+        raise SettingsError(f"{where}: `{key.name}` is missing; allowed: {key.form.allowed}")
+    return key.default
+
+
+def _secret(path: Path, where: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        raise SettingsError(f"{where}: {path} cannot be read: {error.strerror}") from error
+    secret = data.strip()
+    if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
+        raise SettingsError(
+            f"{where}: {path} holds {len(secret)} bytes; allowed: {SECRET_BYTES_MIN} to "
+            f"{SECRET_BYTES_MAX}; make one with `openssl rand -hex 32`"
+        )
+    return secret
