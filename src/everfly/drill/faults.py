@@ -1,7 +1,7 @@
 """Name the faults of a drill and say what must follow from each.
 
 A fault of the primary is answered by exactly one failover, any other by none. No write that was
-acknowledged to a client of the Sentinels is lost, except, for two of the faults, to a primary that
+acknowledged to a client of the Sentinels is lost, except to a primary that restarted empty and
 still was the right one in the eyes of the Sentinels (`may_lose_until_agreed`).
 """
 
@@ -67,6 +67,5 @@ NATURES: Final = {
         summary="asks a Sentinel for a failover (SENTINEL FAILOVER)",
         failovers=1,
         has_stale_primary=True,
-        may_lose_until_agreed="the old primary took them before the Sentinels moved its clients",
     ),
 }
