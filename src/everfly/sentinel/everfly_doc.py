@@ -3,7 +3,6 @@
 import json
 from typing import Final
 
-from everfly.core.policy import Policy
 from everfly.sentinel.everfly_toml import KEYS, WEBHOOK_KEYS, Key
 
 _HEAD: Final = """\
@@ -112,9 +111,3 @@ def _default(key: Key) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", r"\|")
-
-
-def default_of_policy(key: Key) -> object:
-    """Return what the core takes where this key is not set, in the key's unit."""
-    value = getattr(Policy(), key.policy_field)
-    return value / 1000 if key.name.endswith("_s") else value

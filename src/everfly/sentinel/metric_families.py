@@ -6,7 +6,8 @@ from everfly.wire.exposition import Family, Kind
 
 _PREFIX: Final = "everfly_sentinel_"
 _GROUP: Final = ("group",)
-_INSTANCE: Final = ("group", "instance", "role")
+# Not `instance`, which Prometheus gives to what it scrapes.
+_INSTANCE: Final = ("group", "address", "role")
 _PEER: Final = ("group", "peer", "sentinel_id")
 
 _all: list[Family] = []

@@ -89,6 +89,7 @@ class Timeline:
         self._last_number = 0
         self._last_choice: dict[GroupName, Why] = {}
         self._last_down: dict[GroupName, Why] = {}
+        self._last_vote: dict[GroupName, str] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -105,6 +106,8 @@ class Timeline:
             return
         if event is Event.TRY_FAILOVER and notice.group is not None:
             self._last_choice.pop(notice.group, None)
+        if event is Event.VOTE and notice.group is not None:
+            self._last_vote[notice.group] = notice.detail
         facts = self._facts_of(notice)
         self._add(notice.group, event.wire, event.level.value, notice.payload, facts)
 
@@ -151,6 +154,7 @@ class Timeline:
         """Drop what belongs to a group that is watched no more; its entries go with time."""
         self._last_choice.pop(group, None)
         self._last_down.pop(group, None)
+        self._last_vote.pop(group, None)
 
     def _add(
         self, group: GroupName | None, event: str, level: str, text: str, facts: tuple[str, ...]
@@ -182,7 +186,7 @@ class Timeline:
             return () if view is None else opinions(view)
         if notice.event in {Event.ELECTED, Event.ABORT_NOT_ELECTED}:
             view = self._look(notice.group)
-            return () if view is None else votes(view)
+            return () if view is None else votes(view, self._last_vote.get(notice.group, ""))
         return ()
 
 
@@ -213,11 +217,16 @@ def opinions(view: GroupView) -> tuple[str, ...]:
     return (f"quorum {view.settings.quorum}", *lines)
 
 
-def votes(view: GroupView) -> tuple[str, ...]:
-    """Return for whom each peer of a group has voted last, as far as it has told."""
+def votes(view: GroupView, own_vote: str) -> tuple[str, ...]:
+    """Return for whom each Sentinel of a group has voted last, as far as it has told.
+
+    `own_vote` is what was told of our own: an id and an epoch; empty: none.
+    """
     majority = (len(view.peers) + 1) // 2 + 1
     needed = max(majority, view.settings.quorum)
-    lines = []
+    leader, _, epoch = own_vote.partition(" ")
+    own = f"voted for {leader[:RUN_ID_SHOWN]} in epoch {epoch}" if leader else "has not voted"
+    lines = [f"this Sentinel {own}"]
     for peer in view.peers:
         if peer.voted_leader is None:
             lines.append(f"{_peer(peer)}: no vote heard")

@@ -68,7 +68,7 @@ function boxKind(one, base) {
 function peerMark(peer) {
   if (peer.is_subjectively_down) return ["down " + duration(peer.subjectively_down_for_ms), "bad"];
   if (!peer.link.is_connected) return ["no link", "warn"];
-  return peer.says_primary_is_down ? ["says: down", "bad"] : ["agrees", "good"];
+  return peer.says_primary_is_down ? ["says: down", "bad"] : ["up", "good"];
 }
 function topology(group) {
   const peers = group.peers.slice(0, ROWS_MAX), replicas = group.replicas.slice(0, ROWS_MAX);
@@ -167,17 +167,22 @@ function eventKind(entry) {
 function factKind(fact) {
   return / rejected: /.test(fact) ? "rejected" : / chosen: /.test(fact) ? "chosen" : "";
 }
-function row(entry) {
+function row(entry, index, all) {
   const moment = new Date(entry.time);
   const clock = moment.toLocaleTimeString("en-GB") + "." + String(moment.getMilliseconds()).padStart(3, "0");
   const what = make("div", { class: "what" });
   what.append(make("span", { class: `pill ${eventKind(entry)}` }, entry.event || "why"));
-  what.append(make("span", { class: "text" }, entry.text));
+  // Of whom it is said stands above already.
+  const [text, owner] = entry.text.split(/(?= @ )/, 2);
+  what.append(make("span", { class: "text" }, text));
+  if (owner) what.append(make("span", { class: "owner" }, owner));
   if (entry.facts.length) what.append(make("ul", {},
     ...entry.facts.map((fact) => make("li", { class: factKind(fact) }, fact))));
-  const day = make("span", { class: "day" }, moment.toLocaleDateString("en-CA"));
+  const day = moment.toLocaleDateString("en-CA");
+  const isNew = !index || new Date(all[index - 1].time).toLocaleDateString("en-CA") !== day;
   return make("li", { class: entry.kind },
-    make("time", { datetime: entry.time, title: entry.time }, clock, day), what);
+    make("time", { datetime: entry.time, title: entry.time }, clock,
+      ...(isNew ? [make("span", { class: "day" }, day)] : [])), what);
 }
 function showTimeline() {
   const only = at("decisions").checked;
