@@ -80,6 +80,10 @@ def _note_role(turn: Turn, instance: Instance, role: Role) -> None:
     instance.role_reported_at = turn.now
     if role is Role.REPLICA:
         instance.followed_at = turn.now
+    group = instance.group
+    if instance is group.primary and group.current is not instance:
+        # It has handed its role over and follows, as it was told.
+        return
     is_as_configured = role is instance.role
     event = Event.ROLE_CHANGE if is_as_configured else Event.ROLE_MISMATCH
     turn.notify(event, instance, f"new reported role is {role.value}")

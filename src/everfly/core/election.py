@@ -98,8 +98,9 @@ def start(turn: Turn, group: Group, *, is_forced: bool) -> None:
     group.failover = Failover(state.current_epoch, started_at, turn.now, is_forced)
     for replica in group.replicas.values():
         probing.want_info(turn, replica)
+    # Also when nobody is asked: nobody else shall have our vote in this epoch.
+    vote(turn, group, state.current_epoch, state.me)
     if not is_forced:
-        vote(turn, group, state.current_epoch, state.me)
         for peer in group.peers.values():
             peer.asked_at = None
 
