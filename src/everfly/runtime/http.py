@@ -113,6 +113,11 @@ class HttpServer:
         self.refused = 0
         """Connections over the limit, and requests that were none."""
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether anybody is connected."""
+        return bool(self._connections)
+
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises SettingsError when the address cannot be had."""
         sockets = open_tcp([host], port, self._limits.connections)
