@@ -38,7 +38,10 @@ from everfly.errors import Unavailable
 from everfly.runtime.listener import Limits, Listener
 from everfly.runtime.ports import ScriptView
 from everfly.runtime.pubsub import PubSub
+from everfly.sentinel.acl import AccessControl
+from everfly.sentinel.acl.control import AccessSettings
 from everfly.sentinel.commands import Parts, make_sentinel_commands
+from everfly.sentinel.commands.table import dialect_of
 from everfly.sentinel.settings import Settings
 
 ME = RunId("e" * 40)
@@ -226,12 +229,19 @@ class Face:
         return self.listener.port
 
 
+def _access_of(settings: Settings) -> AccessControl:
+    return AccessControl(
+        dialect_of(settings.compat), AccessSettings(requirepass=settings.requirepass)
+    )
+
+
 @asynccontextmanager
 async def face(
     *views: GroupView,
     settings: Settings | None = None,
     limits: Limits | None = None,
     me: RunId = ME,
+    access: AccessControl | None = None,
 ) -> AsyncIterator[Face]:
     """Serve on a free port of the loopback interface until the block ends."""
     brain, around, pubsub = ScriptedBrain(*views), Surroundings(), PubSub()
@@ -246,6 +256,7 @@ async def face(
         hellos=around,
         info_cache=around,
         scripts=around,
+        access=access or _access_of(settings),
         shut_down=around.shut_down,
     )
     listener = Listener(limits, lambda listener: make_sentinel_commands(parts, listener))

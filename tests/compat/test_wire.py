@@ -263,8 +263,6 @@ USER_CASES: Final = (
     "ACL SETUSER eve on nopass +ping | AUTH eve x | PING | ROLE | AUTH default x | ACL DELUSER eve",
     "ACL SETUSER bad bogus",
 )
-"""Everfly knows no user but `default`, and says so instead of pretending."""
-
 SETS: Final = ("COMMAND LIST", "ACL CAT", "ACL CAT dangerous", "ACL CAT sentinel")
 """Commands whose replies come in the order of a hash table: compared as sets."""
 
@@ -319,21 +317,7 @@ def protocol(request: pytest.FixtureRequest) -> int:
     return version
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        *CASES,
-        *(
-            pytest.param(
-                case,
-                marks=pytest.mark.xfail(
-                    OURS is Kind.EVERFLY, reason="no ACL users yet", strict=True
-                ),
-            )
-            for case in USER_CASES
-        ),
-    ],
-)
+@pytest.mark.parametrize("case", [*CASES, *USER_CASES])
 def test_a_command_has_the_genuine_reply(pair: Pair, protocol: int, case: str) -> None:
     genuine, ours = pair.ask_both(protocol, steps_of(pair, case))
     assert ours == genuine

@@ -212,8 +212,9 @@ def test_what_cannot_be_written_is_told(what: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [("tls-port 5000", "encrypt"), ("tls-replication yes", "encrypt"),
-     ("user eve on >x +@all", "users"), ("user default on >x +@all", "users"),
-     ("aclfile /users.acl", "users")],
+     ("user eve on >x +@bogus", "Unknown command or category"), ("user eve >x (", "parenthesis"),
+     ("user eve on >x\nuser eve on", "Duplicate user"), ("user eve on #>x", "password hash"),
+     ("aclfile /no/such.acl", "No such file"), ("aclfile /x\nuser eve on >x", "not both")],
 )  # fmt: skip
 def test_what_would_be_dangerous_to_ignore_is_refused(line: str, word: str, tmp_path: Path) -> None:
     conf = tmp_path / "sentinel.conf"

@@ -50,6 +50,8 @@ def run(file: str, options: Sequence[str] = (), ours: EverflySettings | None = N
         loaded = load(Path(file).absolute(), options)
         _refuse_unsupported(loaded.conf)
         loaded = _enter_folder(loaded)
+        loaded.settings.compat = ours.compat
+        _check_users(loaded)
     except ConfigError as error:
         sys.stderr.write(error.fatal_text(COMPATIBLE_VERSION))
         return 1
@@ -109,12 +111,15 @@ def _refuse_unsupported(conf: SentinelConf) -> None:
             "this Sentinel cannot encrypt connections yet, and ignoring tls-port or "
             "tls-replication would send secrets in the clear: remove them, or keep redis-sentinel"
         )
-    is_open = all(rules[0] == "default" and "nopass" in rules for rules in conf.users)
-    if not is_open or conf.text("aclfile"):
-        raise SettingsError(
-            "this Sentinel cannot restrict users yet, and ignoring `user` and `aclfile` would let "
-            "everybody in: use requirepass, or keep redis-sentinel"
-        )
+
+
+def _check_users(loaded: Loaded) -> None:
+    """Raise SettingsError for what is wrong with users: who may come in is known, or nobody is."""
+    if loaded.conf.users or loaded.conf.text("aclfile"):
+        # Not at the top, for the same reason as the service.
+        from everfly.sentinel.access import access_of  # noqa: PLC0415
+
+        access_of(loaded.conf, loaded.settings.compat)
 
 
 def _enter_folder(loaded: Loaded) -> Loaded:

@@ -18,6 +18,7 @@ from typing import Final
 from everfly.core.model import Millis
 from everfly.core.policy import Policy
 from everfly.errors import SettingsError
+from everfly.sentinel.compat import Compat
 from everfly.sentinel.everfly_values import (
     Flag,
     Form,
@@ -89,6 +90,13 @@ _FIXED_KEYS: Final = (
         "redis",
         "`redis`: lines as Redis writes them, which existing log rules match. `json`: one object a "
         "line (ts, level, msg, and for notices event, group, payload).",
+    ),
+    Key(
+        "compat",
+        Word(tuple(program.value for program in Compat)),
+        Compat.REDIS_7_0.value,
+        "Whose answers clients get: texts, the commands there are, INFO, HELLO. What Sentinels say "
+        "to each other is the same in all. The default is what most clients and scripts know.",
     ),
 )
 
@@ -191,6 +199,7 @@ class EverflySettings:
     metrics: HostPort | None = None
     """Where to serve HTTP; None: nowhere."""
     log_format: str = "redis"
+    compat: Compat = Compat.REDIS_7_0
     webhooks: tuple[WebhookSettings, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
@@ -216,6 +225,7 @@ def load_settings(
     return EverflySettings(
         metrics=metrics if isinstance(metrics, HostPort) else None,
         log_format=str(values["log_format"]),
+        compat=Compat(values["compat"]),
         webhooks=_webhooks(tables, path),
         policy=policy,
     )

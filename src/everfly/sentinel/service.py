@@ -33,6 +33,7 @@ from everfly.runtime.log import NOTICE, VERBOSE
 from everfly.runtime.ports import NoticeSink
 from everfly.runtime.pubsub import PubSub
 from everfly.runtime.resolver import Resolver, is_literal
+from everfly.sentinel.access import access_of
 from everfly.sentinel.commands.desk import Parts
 from everfly.sentinel.commands.table import make_sentinel_commands
 from everfly.sentinel.daemon import tell_supervisor
@@ -174,7 +175,8 @@ def _assemble(
             sink.on_notice(notice)
 
     scripts = Scripts(settings, policy, tell, tasks)
-    state_file = StateFile(loaded.path, loaded.conf, settings)
+    access = access_of(loaded.conf, settings.compat)
+    state_file = StateFile(loaded.path, loaded.conf, settings, access.user_lines)
     outlets = Outlets(
         state_file,
         (*told, scripts),
@@ -193,6 +195,7 @@ def _assemble(
         hellos=links.names,
         info_cache=GroupInfoCache(driver, links.infos),
         scripts=scripts,
+        access=access,
         shut_down=stopped.set,
     )
     limits = Limits(

@@ -7,10 +7,11 @@ Secrets are kept out of `repr`, so that they cannot reach a log or a traceback.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from everfly.core.model import GroupName
+from everfly.sentinel.compat import Compat
 
 MAXCLIENTS: Final = 10_000
 """Default of `maxclients`. Source: redis/src/config.c (7.0.15)."""
@@ -67,8 +68,12 @@ class Settings:
     """0: the kernel's own."""
     tcp_backlog: int = 511
     """Default of `tcp-backlog`. Source: redis/src/config.c (7.0.15)."""
+    bind: tuple[str, ...] = ("*", "-::*")
+    """Addresses it listens on, as INFO shows them."""
     config_file: str = ""
     """Absolute path of the state file, as INFO shows it."""
+    compat: Compat = Compat.REDIS_7_0
+    """The program whose texts clients get; it does not change while this one runs."""
     groups: dict[GroupName, GroupExtras] = field(default_factory=dict)
     """Only groups that have something set need an entry; see `group`."""
 
@@ -89,6 +94,10 @@ class Settings:
         if self.sentinel_pass:
             return self.sentinel_user, self.sentinel_pass
         return "", self.requirepass
+
+    def copy_of_scalars(self) -> "Settings":
+        """Return a copy to try changes on; groups are shared."""
+        return replace(self)
 
     def keep_only(self, groups: Mapping[GroupName, object]) -> None:
         """Forget the parts of groups that are not in `groups` any more."""

@@ -8,7 +8,7 @@ of commands) goes to `Settings` and comes back from there at each write.
 import glob
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -98,12 +98,23 @@ def merged(conf: SentinelConf, state: DurableState, settings: Settings) -> Senti
 
 
 class StateFile:
-    """One Sentinel's file. `conf` is what was read, with an absolute `dir`."""
+    """One Sentinel's file. `conf` is what was read, with an absolute `dir`.
 
-    def __init__(self, path: Path, conf: SentinelConf, settings: Settings) -> None:
+    `user_lines`: who may connect now, as names and rules; without it these lines stay as they are.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        conf: SentinelConf,
+        settings: Settings,
+        user_lines: Callable[[], Sequence[tuple[str, ...]]] | None = None,
+    ) -> None:
         self._path = path
         self._conf = conf
         self._settings = settings
+        self._user_lines = user_lines
+        self._wrote_log_level = False
 
     async def write(self, state: DurableState) -> None:
         """Make state and settings durable, off the event loop. One call at a time.
@@ -127,7 +138,12 @@ class StateFile:
             conf = merged(self._conf, state, self._settings)
         except SettingsError as error:
             raise Unavailable(f"the state cannot be written down: {error}") from error
-        if self._settings.loglevel != self._conf.text("loglevel", "notice"):
+        if self._user_lines is not None:
+            conf = conf.with_users(self._user_lines())
+        if self._wrote_log_level or self._settings.loglevel != self._conf.text(
+            "loglevel", "notice"
+        ):
+            self._wrote_log_level = True
             conf = conf.with_directive("loglevel", self._settings.loglevel)
         return conf
 
@@ -179,6 +195,7 @@ def _settings_of(conf: SentinelConf) -> Settings:
         timeout_s=conf.number("timeout", default.timeout_s),
         tcp_keepalive_s=conf.number("tcp-keepalive", default.tcp_keepalive_s),
         tcp_backlog=conf.number("tcp-backlog", default.tcp_backlog),
+        bind=conf.bind,
         groups={GroupName(group.name): _extras_of(group) for group in conf.groups},
     )
 

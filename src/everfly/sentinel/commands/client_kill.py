@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from everfly.runtime.client_connection import ClientConnection, Outcome
 from everfly.sentinel.commands.arguments import SYNTAX_ERROR, lower, to_integer
 from everfly.sentinel.commands.clients import TYPES, unknown_type
-from everfly.sentinel.commands.connection import DEFAULT_USER, DONE
+from everfly.sentinel.commands.connection import DONE
 from everfly.sentinel.commands.desk import Desk
-from everfly.wire.resp import ErrorReply, to_bytes, to_text
+from everfly.sentinel.commands.refusals import end_clients
+from everfly.wire.resp import ErrorReply, to_text
 
 NO_SUCH_CLIENT = ErrorReply("ERR No such client")
 
@@ -43,7 +44,7 @@ def kill(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
         # The old form: one client, also the caller, and an error when there is none.
         old_form = _Filter(addr=to_text(command[2]), skips_me=False)
         return DONE if _kill(desk, client, old_form) else NO_SUCH_CLIENT
-    wanted = _read_filter(command[2:])
+    wanted = _read_filter(desk, command[2:])
     if isinstance(wanted, ErrorReply):
         return wanted
     return _kill(desk, client, wanted)
@@ -54,26 +55,21 @@ def _kill(desk: Desk, caller: ClientConnection, wanted: _Filter) -> int:
     victims = [client for client in desk.listener.clients.values() if wanted.fits(client)]
     if wanted.skips_me and caller in victims:
         victims.remove(caller)
-    for victim in victims:
-        if victim is caller:
-            victim.close_after_replies()
-        else:
-            victim.abort()
-    return len(victims)
+    return end_clients(caller, victims)
 
 
-def _read_filter(words: list[bytes]) -> _Filter | ErrorReply:
+def _read_filter(desk: Desk, words: list[bytes]) -> _Filter | ErrorReply:
     if len(words) % 2:
         return SYNTAX_ERROR
     wanted = _Filter()
     for option, value in zip(words[::2], words[1::2], strict=True):
-        fault = _read_option(wanted, lower(option), value)
+        fault = _read_option(desk, wanted, lower(option), value)
         if fault is not None:
             return fault
     return wanted
 
 
-def _read_option(wanted: _Filter, option: str, value: bytes) -> ErrorReply | None:
+def _read_option(desk: Desk, wanted: _Filter, option: str, value: bytes) -> ErrorReply | None:
     match option:
         case "addr":
             wanted.addr = to_text(value)
@@ -82,13 +78,13 @@ def _read_option(wanted: _Filter, option: str, value: bytes) -> ErrorReply | Non
         case "skipme" if lower(value) in ("yes", "no"):
             wanted.skips_me = lower(value) == "yes"
         case "id" | "type" | "user":
-            return _read_who(wanted, option, value)
+            return _read_who(desk, wanted, option, value)
         case _:
             return SYNTAX_ERROR
     return None
 
 
-def _read_who(wanted: _Filter, option: str, value: bytes) -> ErrorReply | None:
+def _read_who(desk: Desk, wanted: _Filter, option: str, value: bytes) -> ErrorReply | None:
     match option:
         case "id":
             number = to_integer(value)
@@ -100,7 +96,7 @@ def _read_who(wanted: _Filter, option: str, value: bytes) -> ErrorReply | None:
             if wanted.kind is None:
                 return unknown_type(value)
         case _:
-            if value != to_bytes(DEFAULT_USER):
-                return ErrorReply(f"ERR No such user '{to_text(value)[:128]}'")
-            wanted.user = DEFAULT_USER
+            wanted.user = to_text(value)
+            if desk.access.users.get(wanted.user) is None:
+                return ErrorReply(f"ERR No such user '{wanted.user[:128]}'")
     return None

@@ -15,10 +15,10 @@ from everfly.sentinel.commands.arguments import (
     to_integer,
     wrong_usage,
 )
-from everfly.sentinel.commands.connection import DONE, set_name
+from everfly.sentinel.commands.client_line import client_line
+from everfly.sentinel.commands.connection import DONE, NAME_BYTES_MAX, is_plain_name, set_name
 from everfly.sentinel.commands.desk import Desk
-from everfly.sentinel.commands.help_texts import CLIENT_HELP
-from everfly.wire.resp import ErrorReply, Verbatim, to_bytes, to_text
+from everfly.wire.resp import ErrorReply, Verbatim, to_text
 
 TYPES: Final = {
     "normal": "normal",
@@ -147,44 +147,30 @@ def unblock(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outco
     return NOT_AN_INTEGER if to_integer(command[2]) is None else 0
 
 
+def setinfo(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """CLIENT SETINFO LIB-NAME name | CLIENT SETINFO LIB-VER version.
+
+    Source: `clientSetinfoCommand`, redis/src/networking.c (7.2.4).
+    """
+    option = lower(command[2])
+    if option not in ("lib-name", "lib-ver"):
+        return ErrorReply(f"ERR Unrecognized option '{to_text(command[2])}'")
+    if not is_plain_name(command[3]):
+        return ErrorReply(
+            f"ERR {to_text(command[2])} cannot contain spaces, newlines or special characters."
+        )
+    if len(command[3]) > NAME_BYTES_MAX:
+        return ErrorReply(f"ERR {option} may have {NAME_BYTES_MAX} bytes")
+    desk.libraries.setdefault(client.id, {})[option] = to_text(command[3])
+    return DONE
+
+
 def help_(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
     """CLIENT HELP."""
-    del desk, client, command
-    return CLIENT_HELP
+    del client, command
+    return desk.help.client
 
 
 def _lines(desk: Desk, clients: Iterable[ClientConnection]) -> bytes:
     now = asyncio.get_running_loop().time()
-    return b"".join([_line(desk, client, now) for client in clients])
-
-
-def _line(desk: Desk, client: ClientConnection, now: float) -> bytes:
-    """Describe a client as `catClientInfoString` does, what does not exist here as 0."""
-    output = client.held_output
-    redirect = client.tracking.redirect if client.tracking.is_on else -1
-    head = f"id={client.id} addr={client.addr} laddr={client.laddr} fd={client.fd} name="
-    tail = (
-        f" age={int(now - client.opened_at)} idle={int(now - client.active_at)}"
-        f" flags={_flags(desk, client)} db=0 sub={len(client.channels)}"
-        f" psub={len(client.patterns)} ssub=0 multi=-1 qbuf={client.held_input} qbuf-free=0"
-        f" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output}"
-        f" tot-mem={client.held_input + output} events=r"
-        f" cmd={client.command_name or 'NULL'} user={client.user} redir={redirect}"
-        f" resp={client.protocol}\n"
-    )
-    return to_bytes(head) + client.name + to_bytes(tail)
-
-
-def _flags(desk: Desk, client: ClientConnection) -> str:
-    tracking = client.tracking
-    is_redirect_broken = bool(tracking.redirect) and tracking.redirect not in desk.listener.clients
-    facts = {
-        "P": client.kind == "pubsub",
-        "t": tracking.is_on,
-        "R": tracking.is_on and is_redirect_broken,
-        "B": tracking.is_broadcast,
-        "c": client.is_closing,
-        "U": client.is_unix_socket,
-        "e": client.is_eviction_free,
-    }
-    return "".join(letter for letter, holds in facts.items() if holds) or "N"
+    return b"".join([client_line(desk, client, now) + b"\n" for client in clients])

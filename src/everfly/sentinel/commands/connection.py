@@ -3,17 +3,15 @@
 Source: redis/src/server.c, networking.c, acl.c, db.c, sentinel.c (7.0.15).
 """
 
-import hmac
 import re
 from typing import Final
 
 from everfly.runtime.client_connection import NO_REPLY, ClientConnection, Outcome
+from everfly.sentinel.acl.users import DEFAULT_USER
 from everfly.sentinel.commands.arguments import SYNTAX_ERROR, lower, to_integer
-from everfly.sentinel.commands.desk import VERSION, Desk
-from everfly.wire.resp import ErrorReply, SimpleString, Value, to_bytes
-
-DEFAULT_USER: Final = "default"
-"""The only user there is: whoever knows `requirepass`."""
+from everfly.sentinel.commands.desk import Desk
+from everfly.sentinel.commands.refusals import refuse_login
+from everfly.wire.resp import ErrorReply, SimpleString, Value, to_bytes, to_text
 
 PONG: Final = SimpleString("PONG")
 DONE: Final = SimpleString("OK")
@@ -47,25 +45,28 @@ def auth(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
     """AUTH [username] password."""
     if len(command) > 3:
         return SYNTAX_ERROR
-    if len(command) == 2 and not desk.settings.requirepass:
+    if len(command) == 2 and desk.access.users.default.is_open:
         return ErrorReply(
             "ERR AUTH <password> called without any password configured for the default user. Are "
             "you sure your configuration is correct?"
         )
     user = command[1] if len(command) == 3 else to_bytes(DEFAULT_USER)
-    return DONE if prove(desk, client, user, command[-1]) else WRONG_PASSWORD
+    return prove(desk, client, [command[0], user, command[-1]]) or DONE
 
 
-def prove(desk: Desk, client: ClientConnection, user: bytes, password: bytes) -> bool:
-    """Believe a client that knows the password, or tell that it does not."""
-    wanted = to_bytes(desk.settings.requirepass)
-    is_right = user == to_bytes(DEFAULT_USER) and (
-        not wanted or hmac.compare_digest(wanted, password)
-    )
-    if is_right:
-        client.user = DEFAULT_USER
-        client.authenticate(is_proved=True)
-    return is_right
+def prove(desk: Desk, client: ClientConnection, proof: list[bytes]) -> ErrorReply | None:
+    """Believe a client that knows a user's password, or return what it is told.
+
+    `proof`: the command's name as it was sent, the user, the password.
+    """
+    word, user, password = proof
+    name = to_text(user)
+    if not desk.access.users.knows(name, password):
+        refuse_login(desk, client, word, user)
+        return WRONG_PASSWORD
+    client.user = name
+    client.authenticate(is_proved=True)
+    return None
 
 
 def hello(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
@@ -81,15 +82,15 @@ def hello(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome
                 protocol = 3
             case _:
                 return ErrorReply("NOPROTO unsupported protocol version")
-    fault = _apply_hello_options(desk, client, command[2:])
+    fault = _apply_hello_options(desk, client, command)
     if fault is not None:
         return fault
     if not client.is_authenticated:
         return NOT_PROVED
     client.protocol = protocol
     answer: dict[str, Value] = {
-        "server": "redis",
-        "version": VERSION,
+        "server": desk.settings.compat.server,
+        "version": desk.settings.compat.version,
         "proto": protocol,
         "id": client.id,
         "mode": "sentinel",
@@ -99,14 +100,15 @@ def hello(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome
 
 
 def _apply_hello_options(
-    desk: Desk, client: ClientConnection, words: list[bytes]
+    desk: Desk, client: ClientConnection, command: list[bytes]
 ) -> ErrorReply | None:
-    at = 0
+    words, at = command[2:], 0
     while at < len(words):
         option = lower(words[at])
         if option == "auth" and at + 2 < len(words):
-            if not prove(desk, client, words[at + 1], words[at + 2]):
-                return WRONG_PASSWORD
+            fault = prove(desk, client, [command[0], *words[at + 1 : at + 3]])
+            if fault is not None:
+                return fault
             at += 3
         elif option == "setname" and at + 1 < len(words):
             fault = set_name(client, words[at + 1])
@@ -124,12 +126,17 @@ def set_name(client: ClientConnection, name: bytes) -> ErrorReply | None:
 
     Source: `clientSetNameOrReply`, redis/src/networking.c (7.0.15).
     """
-    if _NAME.fullmatch(name) is None:
+    if not is_plain_name(name):
         return BAD_NAME
     if len(name) > NAME_BYTES_MAX:
         return NAME_TOO_LONG
     client.name = name
     return None
+
+
+def is_plain_name(name: bytes) -> bool:
+    """Tell whether a word has no spaces, newlines or special characters."""
+    return _NAME.fullmatch(name) is not None
 
 
 def role(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:

@@ -15,10 +15,10 @@ from everfly.core.policy import Policy
 from everfly.runtime.listener import Listener
 from everfly.runtime.ports import Brain, HelloResolver, InfoCache, Resolver, Scripts
 from everfly.runtime.pubsub import PubSub
+from everfly.sentinel.acl.control import AccessControl
+from everfly.sentinel.commands.help_variants import help_of
+from everfly.sentinel.commands.registry import Registry
 from everfly.sentinel.settings import Settings
-
-VERSION: Final = "7.0.15"
-"""The Redis whose Sentinel this one speaks like; clients choose what to do by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Parts:
     hellos: HelloResolver
     info_cache: InfoCache
     scripts: Scripts
+    access: AccessControl
     shut_down: Callable[[], None]
     """Begin to end the process; returns at once."""
 
@@ -82,7 +83,7 @@ class Pause:
 class Desk:
     """What a command handler gets."""
 
-    def __init__(self, parts: Parts, listener: Listener) -> None:
+    def __init__(self, parts: Parts, listener: Listener, registry: Registry) -> None:
         self.me: Final = parts.me
         self.brain: Final = parts.brain
         self.settings: Final = parts.settings
@@ -92,7 +93,12 @@ class Desk:
         self.hellos: Final = parts.hellos
         self.info_cache: Final = parts.info_cache
         self.scripts: Final = parts.scripts
+        self.access: Final = parts.access
         self.shut_down: Final = parts.shut_down
+        self.registry: Final = registry
+        self.help: Final = help_of(parts.settings.compat)
+        self.libraries: Final[dict[int, dict[str, str]]] = {}
+        """What clients said of their libraries (CLIENT SETINFO), by their ids."""
         self.listener: Final = listener
         self.pause: Final = Pause()
         self.change_lock: Final = asyncio.Lock()

@@ -15,11 +15,16 @@ from typing import Final
 
 from everfly.core.snapshot import GroupView
 from everfly.runtime.client_connection import ClientConnection, Outcome
+from everfly.sentinel.acl.selectors import Reason
 from everfly.sentinel.commands.arguments import lower
-from everfly.sentinel.commands.desk import VERSION, Desk
+from everfly.sentinel.commands.desk import Desk
+from everfly.sentinel.compat import Compat
 from everfly.wire.resp import to_bytes
 
 Fields = Mapping[str, object]
+
+REDIS_OF_VALKEY: Final = "7.2.4"
+"""What Valkey says of Redis. Source: `REDIS_VERSION`, valkey/src/version.h (8.0.1)."""
 
 _ALL: Final = frozenset({"all", "default", "everything"})
 
@@ -46,12 +51,8 @@ def _about_process(desk: Desk) -> Fields:
     uptime_s = int(time.monotonic() - desk.started_at)
     system = platform.uname()
     now = time.time()
-    return {
-        "redis_version": VERSION,
-        "redis_git_sha1": "00000000",
-        "redis_git_dirty": 0,
-        "redis_build_id": "0",
-        "redis_mode": "sentinel",
+    fields: dict[str, object] = {
+        **_about_program(desk.settings.compat),
         "os": f"{system.system} {system.release} {system.machine}",
         "arch_bits": 64 if sys.maxsize > 2**32 else 32,
         "monotonic_clock": "POSIX clock_gettime",
@@ -72,10 +73,34 @@ def _about_process(desk: Desk) -> Fields:
         "config_file": desk.settings.config_file,
         "io_threads_active": 0,
     }
+    if desk.settings.compat.is_recent:
+        binds = "".join(f",bind={bind}" for bind in desk.settings.bind)
+        fields["listener0"] = f"name=tcp{binds},port={desk.listener.port}"
+    return fields
+
+
+def _about_program(compat: Compat) -> Fields:
+    mode = "server_mode" if compat.is_valkey else "redis_mode"
+    names: dict[str, object] = {"redis_version": compat.version}
+    if compat.is_valkey:
+        # The Redis that it forked from: clients compare it.
+        names = {
+            "redis_version": REDIS_OF_VALKEY,
+            "server_name": "valkey",
+            "valkey_version": compat.version,
+        }
+    return {
+        **names,
+        "redis_git_sha1": "00000000",
+        "redis_git_dirty": 0,
+        "redis_build_id": "0",
+        mode: "sentinel",
+    }
 
 
 def _about_clients(desk: Desk) -> Fields:
     clients = list(desk.listener.clients.values())
+    is_recent = desk.settings.compat.is_recent
     return {
         "connected_clients": len(clients),
         "cluster_connections": 0,
@@ -84,7 +109,10 @@ def _about_clients(desk: Desk) -> Fields:
         "client_recent_max_output_buffer": max((each.held_output for each in clients), default=0),
         "blocked_clients": 0,
         "tracking_clients": sum(each.tracking.is_on for each in clients),
+        **({"pubsub_clients": sum(each.kind == "pubsub" for each in clients)} if is_recent else {}),
+        **({"watching_clients": 0} if is_recent else {}),
         "clients_in_timeout_table": 0,
+        **(dict.fromkeys(_NOTHING_WATCHED, 0) if is_recent else {}),
     }
 
 
@@ -114,9 +142,33 @@ def _about_traffic(desk: Desk) -> Fields:
         "total_reads_processed": traffic.reads,
         "total_writes_processed": traffic.writes,
         **dict.fromkeys(_NO_IO_THREADS, 0),
+        **(_about_refusals(desk) if desk.settings.compat.is_recent else {}),
     }
 
 
+def _about_refusals(desk: Desk) -> Fields:
+    counts = desk.access.log.counts
+    return {
+        **dict.fromkeys(_NO_CYCLES_COUNTED, 0),
+        "acl_access_denied_auth": counts[Reason.AUTH],
+        "acl_access_denied_cmd": counts[Reason.COMMAND],
+        "acl_access_denied_key": 0,
+        "acl_access_denied_channel": counts[Reason.CHANNEL],
+    }
+
+
+_NOTHING_WATCHED: Final = (
+    "total_watched_keys",
+    "total_blocking_keys",
+    "total_blocking_keys_on_nokey",
+)
+_NO_CYCLES_COUNTED: Final = (
+    "eventloop_cycles",
+    "eventloop_duration_sum",
+    "eventloop_duration_cmd_sum",
+    "instantaneous_eventloop_cycles_per_sec",
+    "instantaneous_eventloop_duration_usec",
+)
 _NOTHING_EVICTED: Final = (
     "expired_time_cap_reached_count",
     "expire_cycle_cpu_milliseconds",

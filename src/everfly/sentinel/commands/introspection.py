@@ -10,7 +10,6 @@ from everfly.runtime.client_connection import ClientConnection, Outcome
 from everfly.sentinel.commands.arguments import PATTERN_TOO_LONG, SYNTAX_ERROR, lower, to_glob
 from everfly.sentinel.commands.desk import Desk
 from everfly.sentinel.commands.docs_syntax import arguments_of
-from everfly.sentinel.commands.help_texts import COMMAND_HELP
 from everfly.sentinel.commands.registry import Handler, Registry, Spec
 from everfly.wire.resp import ErrorReply, SimpleString, Unordered, Value, to_bytes
 
@@ -21,12 +20,12 @@ Ask = Callable[[Registry, list[bytes]], Outcome]
 """Answers from the table alone."""
 
 
-def from_table(registry: Callable[[], Registry], ask: Ask) -> Handler:
-    """Make a handler of a question about the table, which is complete only once it is asked."""
+def from_table(ask: Ask) -> Handler:
+    """Make a handler of a question about the table."""
 
     def handle(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
-        del desk, client
-        return ask(registry(), command)
+        del client
+        return ask(desk.registry, command)
 
     return handle
 
@@ -90,10 +89,10 @@ def getkeys(registry: Registry, command: list[bytes]) -> Outcome:
     return INVALID_COMMAND if isinstance(found, ErrorReply) else NO_KEYS
 
 
-def help_(registry: Registry, command: list[bytes]) -> Outcome:
+def help_(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
     """COMMAND HELP."""
-    del registry, command
-    return COMMAND_HELP
+    del client, command
+    return desk.help.command
 
 
 def _listed(names: Iterable[str]) -> list[Value]:

@@ -1,26 +1,24 @@
-"""Turn a command's words into its row of the table, check it as the row says, and carry it out.
+"""Turn the words of a command into its row of the table, or into what is wrong with its name.
 
-The order of the checks is the order in which clients see their errors: existence, number of
-arguments, authentication, subscribe mode, pause.
-Source: `processCommand`, redis/src/server.c (7.0.15).
+Source: `lookupCommand`, `commandCheckExistence`, redis/src/server.c (7.0.15).
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from everfly.runtime.client_connection import Answer, ClientConnection, Later, Outcome
-from everfly.sentinel.commands.desk import Desk
+from everfly.runtime.client_connection import ClientConnection, Outcome
 from everfly.wire.resp import ErrorReply, to_bytes, to_text
 
-Handler = Callable[[Desk, ClientConnection, list[bytes]], Outcome]
+if TYPE_CHECKING:  # A desk has a registry, whose handlers get a desk.
+    from everfly.sentinel.commands.desk import Desk
+
+Handler = Callable[["Desk", ClientConnection, list[bytes]], Outcome]
 """Carries out a command, whose words it gets, all of them."""
 
 WORD_BYTES_SHOWN: Final = 128
 """Of an unknown command's name, and of all its arguments together.
 Source: `commandCheckExistence` (7.0.15)."""
-
-NO_AUTH: Final = ErrorReply("NOAUTH Authentication required.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,57 +122,6 @@ class Registry:
     def by_name(self, name: bytes) -> Spec | None:
         """Return a row by its full name (`sentinel|masters`), in any case."""
         return self.specs.get(to_text(name).lower())
-
-
-class SentinelCommands:
-    """The commands of a Sentinel's port, for one listener."""
-
-    def __init__(self, registry: Registry, desk: Desk) -> None:
-        self._registry = registry
-        self._desk = desk
-
-    def joined(self, client: ClientConnection) -> None:
-        """Prepare a new client: without a password everybody is who they say."""
-        client.authenticate(is_proved=not self._desk.settings.requirepass)
-
-    def left(self, client: ClientConnection) -> None:
-        """Forget a client that is gone."""
-        self._desk.pubsub.forget(client)
-
-    def execute(self, client: ClientConnection, command: list[bytes]) -> Outcome:
-        """Carry out one command, or say why not."""
-        spec = self._registry.find(command)
-        if isinstance(spec, ErrorReply):
-            client.command_name = None
-            return spec
-        client.command_name = spec.name
-        if not spec.takes(len(command)) or spec.handler is None:
-            return ErrorReply(f"ERR wrong number of arguments for '{spec.name}' command")
-        if not client.is_authenticated and "no_auth" not in spec.flags:
-            return NO_AUTH
-        if client.protocol == 2 and spec.name not in _IN_SUBSCRIBE_MODE and client.kind == "pubsub":
-            return ErrorReply(
-                f"ERR Can't execute '{spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / "
-                "QUIT / RESET are allowed in this context"
-            )
-        pause = self._desk.pause
-        if pause.is_on and (not pause.is_for_writes_only or spec.name == "publish"):
-            return Later(self._execute_after_pause(spec.handler, client, command))
-        self._desk.listener.traffic.commands += 1
-        return spec.handler(self._desk, client, command)
-
-    async def _execute_after_pause(
-        self, handler: Handler, client: ClientConnection, command: list[bytes]
-    ) -> Answer:
-        await self._desk.pause.wait()
-        self._desk.listener.traffic.commands += 1
-        outcome = handler(self._desk, client, command)
-        return await outcome.work if isinstance(outcome, Later) else outcome
-
-
-_IN_SUBSCRIBE_MODE: Final = frozenset(
-    {"ping", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"}
-)
 
 
 def _unknown(command: list[bytes]) -> ErrorReply:

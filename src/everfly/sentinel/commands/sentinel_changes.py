@@ -25,6 +25,7 @@ from everfly.sentinel.commands.arguments import (
     PATTERN_TOO_LONG,
     SAVE_FAILED,
     clean_text,
+    lower,
     to_glob,
     to_integer,
 )
@@ -43,6 +44,7 @@ BAD_NAME: Final = ErrorReply(
 )
 BAD_HOST: Final = ErrorReply("ERR Invalid IP address or hostname specified")
 BAD_PORT: Final = ErrorReply("ERR Invalid port number.")
+UNKNOWN_OPTION: Final = ErrorReply("ERR Unknown failover option specified")
 
 REFUSALS: Final = {
     Refusal.NO_SUCH_GROUP: NO_SUCH_GROUP,
@@ -160,6 +162,20 @@ def failover(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outc
     del client
     group = GroupName(to_text(command[2]))
     return Later(ask(desk, lambda token: FailoverRequested(token, group)))
+
+
+def failover_or_switchover(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """SENTINEL FAILOVER name [COORDINATED]: the second form is that of Valkey 9.
+
+    Here every failover that somebody asks for is a switchover: the primary stops taking writes and
+    hands over where it can, so both mean the same.
+    """
+    if len(command) > 4:
+        return ErrorReply("ERR wrong number of arguments for 'sentinel|failover' command")
+    if len(command) == 4 and lower(command[3]) != "coordinated":
+        known = desk.brain.group_view(GroupName(to_text(command[2]))) is not None
+        return UNKNOWN_OPTION if known else NO_SUCH_GROUP
+    return failover(desk, client, command)
 
 
 def flushconfig(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:

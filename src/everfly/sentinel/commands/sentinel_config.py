@@ -4,7 +4,7 @@ Source: `sentinelConfigSetCommand`, `sentinelSetDebugConfigParameters`, `sentine
 redis/src/sentinel.c (7.0.15).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from everfly.core.inputs import AnnouncementChanged, FailureSimulationRequested, PolicyChanged
@@ -59,7 +59,13 @@ def _get(settings: Settings, pattern: bytes) -> Outcome:
     glob = to_glob(pattern, ignore_case=True)
     if glob is None:
         return PATTERN_TOO_LONG
-    values: dict[str, Value] = {
+    values = values_of(settings)
+    return {name: value for name, value in values.items() if glob.matches(to_bytes(name))}
+
+
+def values_of(settings: Settings) -> dict[str, Value]:
+    """Return what SENTINEL CONFIG shows of the settings."""
+    return {
         "resolve-hostnames": "yes" if settings.resolve_hostnames else "no",
         "announce-hostnames": "yes" if settings.announce_hostnames else "no",
         "announce-ip": settings.announce_ip,
@@ -67,32 +73,41 @@ def _get(settings: Settings, pattern: bytes) -> Outcome:
         "sentinel-user": settings.sentinel_user,
         "sentinel-pass": settings.sentinel_pass,
     }
-    return {name: value for name, value in values.items() if glob.matches(to_bytes(name))}
 
 
 async def _set(desk: Desk, option_word: bytes, value: bytes) -> Answer:
     option = lower(option_word)
-    apply = _SETTERS.get(option)
+    apply = SETTERS.get(option)
     if apply is None:
         return ErrorReply(f"ERR Invalid argument '{to_text(option_word)}' to SENTINEL CONFIG SET")
     async with desk.change_lock:
         text = clean_text(value)
         if text is None or not apply(desk.settings, text):
-            return ErrorReply(
-                f"ERR Invalid value '{to_text(value)}' to SENTINEL CONFIG SET "
-                f"'{to_text(option_word)}'"
-            )
-        settings = desk.settings
-        return await ask(
-            desk,
-            lambda token: AnnouncementChanged(
-                token,
-                announce_host=settings.announce_ip,
-                announce_port=settings.announce_port,
-                shows_hostnames=settings.announce_hostnames,
-                drops_peer_links=option in ("sentinel-user", "sentinel-pass"),
-            ),
-        )
+            return invalid_value(option_word, value)
+        return await announce_change(desk, (option,))
+
+
+def invalid_value(option: bytes, value: bytes) -> ErrorReply:
+    """Return the answer to a value that an option cannot have."""
+    return ErrorReply(
+        f"ERR Invalid value '{to_text(value)}' to SENTINEL CONFIG SET '{to_text(option)}'"
+    )
+
+
+async def announce_change(desk: Desk, options: Iterable[str]) -> Answer:
+    """Let the core know of changed settings, and return the answer when they are on disk."""
+    settings = desk.settings
+    drops_peer_links = not {"sentinel-user", "sentinel-pass"}.isdisjoint(options)
+    return await ask(
+        desk,
+        lambda token: AnnouncementChanged(
+            token,
+            announce_host=settings.announce_ip,
+            announce_port=settings.announce_port,
+            shows_hostnames=settings.announce_hostnames,
+            drops_peer_links=drops_peer_links,
+        ),
+    )
 
 
 def _set_resolve_hostnames(settings: Settings, text: str) -> bool:
@@ -135,7 +150,7 @@ def _set_pass(settings: Settings, text: str) -> bool:
     return True
 
 
-_SETTERS: Final[dict[str, Callable[[Settings, str], bool]]] = {
+SETTERS: Final[dict[str, Callable[[Settings, str], bool]]] = {
     "resolve-hostnames": _set_resolve_hostnames,
     "announce-hostnames": _set_announce_hostnames,
     "announce-ip": _set_announce_ip,

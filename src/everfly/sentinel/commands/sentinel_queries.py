@@ -16,7 +16,6 @@ from everfly.runtime.client_connection import Answer, ClientConnection, Later, O
 from everfly.runtime.ports import ScriptView
 from everfly.sentinel.commands.arguments import NOT_AN_INTEGER, SAVE_FAILED, to_integer
 from everfly.sentinel.commands.desk import Desk
-from everfly.sentinel.commands.help_texts import SENTINEL_HELP
 from everfly.wire.resp import NULL_ARRAY, ErrorReply, SimpleString, Value, to_text
 
 NO_SUCH_GROUP: Final = ErrorReply("ERR No such master with that name")
@@ -27,8 +26,8 @@ RUN_ID_CHARS_MAX: Final = 64
 
 def help_(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
     """SENTINEL HELP."""
-    del desk, client, command
-    return SENTINEL_HELP
+    del client, command
+    return desk.help.sentinel
 
 
 def myid(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:

@@ -62,7 +62,7 @@ async def _set(desk: Desk, command: list[bytes]) -> Answer:
             return NO_SUCH_GROUP
         extras = desk.settings.group_for_change(view.name)
         change = _Change(replace(view.settings), extras, desk.settings.deny_scripts_reconfig)
-        fault = _apply_all(change, command[3:])
+        fault = _apply_all(desk, change, command[3:])
         saved = await _enter(desk, view.name, change) if change.told else None
         if saved is SAVE_FAILED or saved is NO_SUCH_GROUP or fault is None:
             return saved
@@ -78,11 +78,18 @@ async def _enter(desk: Desk, group: GroupName, change: _Change) -> Answer:
     )
 
 
-def _apply_all(change: _Change, words: list[bytes]) -> ErrorReply | None:
+def _known_as(option: str, desk: Desk) -> str:
+    """Return our name of an option; Valkey has another one for one of them, and takes both."""
+    if desk.settings.compat.is_valkey and option == "primary-reboot-down-after-period":
+        return "master-reboot-down-after-period"
+    return option
+
+
+def _apply_all(desk: Desk, change: _Change, words: list[bytes]) -> ErrorReply | None:
     """Apply options until one is wrong; return what is wrong with it."""
     at = 0
     while at < len(words):
-        option = lower(words[at])
+        option = _known_as(lower(words[at]), desk)
         width = 2 if option == "rename-command" else 1
         values = words[at + 1 : at + 1 + width]
         shown = to_text(words[at])

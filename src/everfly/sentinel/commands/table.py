@@ -7,31 +7,43 @@ clients and ACL rules depend on them; their number too (15 commands, 72 with sub
 from typing import Final
 
 from everfly.runtime.listener import Commands, Listener
+from everfly.sentinel.acl.categories import CommandNames, Dialect
 from everfly.sentinel.commands import acl, channels, connection, info, introspection
 from everfly.sentinel.commands.desk import Desk, Parts
-from everfly.sentinel.commands.registry import (
-    ADMIN,
-    AT_ALL_TIMES,
-    Handler,
-    Registry,
-    RowKind,
-    SentinelCommands,
-)
+from everfly.sentinel.commands.dispatch import SentinelCommands
+from everfly.sentinel.commands.registry import ADMIN, AT_ALL_TIMES, Registry, RowKind, Spec
 from everfly.sentinel.commands.table_client import CLIENT_ROWS
 from everfly.sentinel.commands.table_sentinel import SENTINEL_ROWS
+from everfly.sentinel.commands.table_variants import (
+    RECENT_CLIENT_ROWS,
+    RECENT_SENTINEL_ROWS,
+    VALKEY_SENTINEL_ROWS,
+)
+from everfly.sentinel.compat import Compat
 
 
 def make_sentinel_commands(parts: Parts, listener: Listener) -> Commands:
     """Return the commands of a Sentinel for one listener."""
-    return SentinelCommands(TABLE, Desk(parts, listener))
+    return SentinelCommands(Desk(parts, listener, table_of(parts.settings.compat)))
 
 
-def _table() -> Registry:
-    return TABLE
+def table_of(compat: Compat) -> Registry:
+    """Return the commands of the program that is spoken like."""
+    return _TABLES[compat]
 
 
-def _from_table(ask: introspection.Ask) -> Handler:
-    return introspection.from_table(_table, ask)
+def dialect_of(compat: Compat, *, allows_channels: bool = False) -> Dialect:
+    """Return what rules about users mean; `allows_channels`: see `Dialect`."""
+    specs = table_of(compat).specs.values()
+    rows = sorted(((spec.name, spec.categories) for spec in specs), key=lambda row: "|" in row[0])
+    return Dialect(
+        CommandNames(rows),
+        allows_channels=allows_channels,
+        keeps_rules=compat.is_recent,
+        sanitizes=compat.is_recent,
+        names_who_is_denied=compat.is_recent,
+        keeps_clients=compat.is_recent,
+    )
 
 
 _COMMAND: Final = RowKind("loading stale", "slow connection", "server")
@@ -39,7 +51,7 @@ _COMMAND_ROWS: Final = (
     _COMMAND.row(
         "command",
         -1,
-        _from_table(introspection.all_commands),
+        introspection.from_table(introspection.all_commands),
         "2.8.13",
         "Describe all commands",
         "",
@@ -48,14 +60,14 @@ _COMMAND_ROWS: Final = (
     _COMMAND.row(
         "command|count",
         2,
-        _from_table(introspection.count),
+        introspection.from_table(introspection.count),
         "2.8.13",
         "Tell how many commands there are",
     ),
     _COMMAND.row(
         "command|docs",
         -2,
-        _from_table(introspection.docs),
+        introspection.from_table(introspection.docs),
         "7.0.0",
         "Document commands",
         "command-name?*",
@@ -64,24 +76,22 @@ _COMMAND_ROWS: Final = (
     _COMMAND.row(
         "command|getkeys",
         -4,
-        _from_table(introspection.getkeys),
+        introspection.from_table(introspection.getkeys),
         "2.8.13",
         "Tell which arguments are keys",
     ),
     _COMMAND.row(
         "command|getkeysandflags",
         -4,
-        _from_table(introspection.getkeys),
+        introspection.from_table(introspection.getkeys),
         "7.0.0",
         "Tell which arguments are keys, and how they are used",
     ),
-    _COMMAND.row(
-        "command|help", 2, _from_table(introspection.help_), "5.0.0", "Explain the subcommands"
-    ),
+    _COMMAND.row("command|help", 2, introspection.help_, "5.0.0", "Explain the subcommands"),
     _COMMAND.row(
         "command|info",
         -2,
-        _from_table(introspection.info),
+        introspection.from_table(introspection.info),
         "2.8.13",
         "Describe commands",
         "command-name?*",
@@ -90,7 +100,7 @@ _COMMAND_ROWS: Final = (
     _COMMAND.row(
         "command|list",
         -2,
-        _from_table(introspection.list_names),
+        introspection.from_table(introspection.list_names),
         "7.0.0",
         "List the names of commands",
         "FILTERBY=(filterby MODULE=module-name | ACLCAT=category | PATTERN=pattern:pattern)?",
@@ -107,7 +117,7 @@ _ACL_ROWS: Final = (
     _ACL.row(
         "acl|cat",
         -2,
-        acl.cat(_table),
+        acl.cat,
         "6.0.0",
         "List categories, or the commands of one",
         "categoryname?",
@@ -116,7 +126,7 @@ _ACL_ROWS: Final = (
     _ACL_ADMIN.row(
         "acl|dryrun",
         -4,
-        acl.dryrun(_table),
+        acl.dryrun,
         "7.0.0",
         "Tell whether a user could run a command",
         "username command arg?*",
@@ -127,7 +137,7 @@ _ACL_ROWS: Final = (
         "acl|help", 2, acl.help_, "6.0.0", "Explain the subcommands"
     ),
     _ACL_ADMIN.row("acl|list", 2, acl.list_, "6.0.0", "List the rules of all users"),
-    _ACL_ADMIN.row("acl|load", 2, acl.no_file, "6.0.0", "Read the ACL file"),
+    _ACL_ADMIN.row("acl|load", 2, acl.load, "6.0.0", "Read the ACL file"),
     _ACL_ADMIN.row(
         "acl|log",
         -2,
@@ -136,7 +146,7 @@ _ACL_ROWS: Final = (
         "Show what was denied",
         "(operation count:integer | RESET)?",
     ),
-    _ACL_ADMIN.row("acl|save", 2, acl.no_file, "6.0.0", "Write the ACL file"),
+    _ACL_ADMIN.row("acl|save", 2, acl.save, "6.0.0", "Write the ACL file"),
     _ACL_ADMIN.row(
         "acl|setuser", -3, acl.setuser, "6.0.0", "Create or change a user", "username rule?*"
     ),
@@ -213,4 +223,19 @@ _OTHER_ROWS: Final = (
     ),
 )
 
-TABLE: Final = Registry((*_OTHER_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS, *_COMMAND_ROWS, *_ACL_ROWS))
+_SHARED_ROWS: Final = (*_OTHER_ROWS, *_COMMAND_ROWS, *_ACL_ROWS)
+TABLE: Final = Registry((*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS))
+"""That of Redis 7.0."""
+
+
+def _recent(*extra: Spec) -> Registry:
+    """Return the table with what later versions have; of rows of the same name the last counts."""
+    rows = (*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS, *RECENT_CLIENT_ROWS, *extra)
+    return Registry({row.name: row for row in rows}.values())
+
+
+_TABLES: Final = {
+    Compat.REDIS_7_0: TABLE,
+    Compat.REDIS_7_4: _recent(*RECENT_SENTINEL_ROWS),
+    Compat.VALKEY_8: _recent(*RECENT_SENTINEL_ROWS, *VALKEY_SENTINEL_ROWS),
+}
