@@ -55,6 +55,8 @@ class Receiver:
 
     answers: list[int] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
+    hangs: bool = False
+    """Answers nothing, until the end of the block."""
 
     def __enter__(self) -> Self:
         receiver = self
@@ -64,6 +66,8 @@ class Receiver:
                 size = int(self.headers.get("Content-Length", "0"))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 receiver.posts.append(Post(self.path, headers, self.rfile.read(size)))
+                if receiver.hangs:
+                    receiver._end.wait(LIMIT_S)
                 status = receiver.answers.pop(0) if receiver.answers else 200
                 self.send_response(status)
                 if 300 <= status < 400:
@@ -74,6 +78,7 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing: the test looks itself."""
 
+        self._end = threading.Event()
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -86,6 +91,7 @@ class Receiver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from everfly.sentinel.everfly_doc import to_markdown
+from everfly.sentinel.everfly_doc import metrics_to_markdown, to_markdown
 from everfly.sentinel.metric_families import FAMILIES
 from processes import Child, free_port, until
 from web_client import get
@@ -112,3 +112,7 @@ def test_a_running_sentinel_exports_every_family_that_needs_no_group(tmp_path: P
 
 def test_the_page_of_settings_is_what_the_table_says() -> None:
     assert (ROOT / "docs/settings.md").read_text() == to_markdown()
+
+
+def test_the_page_of_metrics_is_what_the_table_says() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == metrics_to_markdown()

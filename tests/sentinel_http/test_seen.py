@@ -153,6 +153,16 @@ def test_a_failover_is_counted_explained_and_told(seen: Seen) -> None:
     assert counted['everfly_sentinel_webhook_retries_total{webhook="pager"}'] == 1
 
 
+def test_an_end_does_not_wait_for_a_webhook_that_hangs(seen: Seen) -> None:
+    seen.json_hook.hangs = True
+    ask(seen.port, "SENTINEL", "FAILOVER", GROUP)
+    name = 'everfly_sentinel_webhook_queued{webhook="pager"}'
+    until(lambda: seen.samples()[name], 10, show=seen.child.log_tail)
+    seen.child.signal(signal.SIGTERM)
+    assert seen.child.wait(3) == 0
+    assert "messages are not delivered" in seen.child.log.read_text()
+
+
 def told(hook: Receiver, event: str) -> Post | None:
     """A webhook was told of this event."""
     return next((post for post in hook.posts if json.loads(post.body)["event"] == event), None)

@@ -106,7 +106,8 @@ class HttpServer:
         self._slots = asyncio.Semaphore(self._limits.handlers)
         self._connections: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
-        self._is_local = False
+        self.is_local = False
+        """Only this machine can connect. Known once started."""
         self.port = 0
         """Where it listens, once started; the one chosen by the system for port 0."""
         self.requests = 0
@@ -122,7 +123,7 @@ class HttpServer:
         """Listen. Raises SettingsError when the address cannot be had."""
         sockets = open_tcp([host], port, self._limits.connections)
         self.port = sockets[0].getsockname()[1]
-        self._is_local = all(_is_loopback(str(one.getsockname()[0])) for one in sockets)
+        self.is_local = all(_is_loopback(str(one.getsockname()[0])) for one in sockets)
         for one in sockets:
             self._servers.append(
                 await asyncio.start_server(self._serve, sock=one, limit=self._limits.head_bytes)
@@ -171,7 +172,7 @@ class HttpServer:
             async with asyncio.timeout(self._limits.idle_s):
                 head = await reader.readuntil(_END)
             request = parse_head(head, self._limits)
-            if self._is_local:
+            if self.is_local:
                 _refuse_foreign_name(request)
         except asyncio.LimitOverrunError:
             too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -258,7 +259,8 @@ def parse_head(head: bytes, limits: HttpLimits) -> Request:
         raise _Refused(HTTPStatus.BAD_REQUEST, "the address makes no sense") from error
     if not parts.path.startswith("/"):
         raise _Refused(HTTPStatus.BAD_REQUEST, "the address makes no sense")
-    wants_more = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    wishes = headers.get("connection", "").lower().replace(" ", "").split(",")
+    wants_more = version == "HTTP/1.1" and "close" not in wishes
     # Names that are no text arrive as their bytes, in the form that the rest of the process uses.
     path = unquote(parts.path, errors="surrogateescape")
     return Request(path, query, headers, method == "HEAD", wants_more)

@@ -1,9 +1,10 @@
-"""Turn the table of Everfly's own settings into the page that documents them."""
+"""Turn the tables of settings and of metrics into the pages that document them."""
 
 import json
 from typing import Final
 
 from everfly.sentinel.everfly_toml import KEYS, WEBHOOK_KEYS, Key
+from everfly.sentinel.metric_families import FAMILIES
 
 _HEAD: Final = """\
 # Settings of Everfly's own
@@ -98,6 +99,43 @@ def to_markdown() -> str:
         for key in WEBHOOK_KEYS
     ]
     return "".join([_HEAD, *rows, _WEBHOOKS_HEAD, *webhook_rows, _TAIL])
+
+
+_METRICS_HEAD: Final = """\
+# What a Sentinel shows
+
+With `metrics` set (see [settings](settings.md)) a Sentinel answers over HTTP, read-only and without
+secrets:
+
+| path | what it is |
+| --- | --- |
+| `/` | a page: the topology as this Sentinel sees it, what happened, and why |
+| `/metrics` | the metrics below, for Prometheus |
+| `/healthz` | 200 while the process decides: for a liveness probe |
+| `/readyz` | 200 while each group's primary is in contact, else 503 and which are not |
+| `/api/groups` | a line about each group, and about this Sentinel |
+| `/api/groups/NAME` | all that is known of one group |
+| `/api/history` | notices, decisions and their facts; `?group=NAME&after=NUMBER&limit=N` |
+
+Use `/healthz` for restarts and never `/readyz`: a primary that is down is no reason to restart the
+Sentinel that is about to replace it.
+
+`deploy/prometheus` holds alerts, `deploy/grafana` a dashboard. Offsets and lags are in the unit of
+the engine: bytes for Valkey and Redis, journal entries for Dragonfly.
+
+| metric | kind | labels | what it is |
+| --- | --- | --- | --- |
+"""
+
+
+def metrics_to_markdown() -> str:
+    """Return the page about metrics."""
+    rows = [
+        f"| `{family.name}` | {family.kind.value} | {', '.join(family.labels)} "
+        f"| {_cell(family.help)} |\n"
+        for family in FAMILIES
+    ]
+    return "".join([_METRICS_HEAD, *rows])
 
 
 def _default(key: Key) -> str:

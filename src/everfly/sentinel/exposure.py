@@ -101,6 +101,12 @@ class Exposure:
             f"[{address.host}]" if ":" in address.host else address.host,
             self._http.port,
         )
+        if not self._http.is_local:
+            log.warning(
+                "WARNING: whoever reaches port %d can read names and addresses of all groups; keep "
+                "it behind a firewall",
+                self._http.port,
+            )
 
     async def stop(self) -> None:
         """Close all; messages that wait are lost, and said to be."""

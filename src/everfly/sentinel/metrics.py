@@ -25,8 +25,8 @@ from everfly.sentinel.tally import GroupTally, Tally
 from everfly.sentinel.why import Timeline
 from everfly.wire.exposition import Family
 
-GROUPS_A_TURN: Final = 10
-"""Pictures of groups made before others have their turn: about a millisecond."""
+GROUPS_A_TURN: Final = 2
+"""Groups written down before others have their turn. Each takes about a millisecond."""
 
 
 class ScriptQueue(Protocol):
