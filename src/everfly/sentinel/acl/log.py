@@ -15,8 +15,8 @@ COMPARED: Final = 10
 """How many of the newest entries a new one is compared with. Source: `addACLLogEntry` (7.0.15)."""
 LENGTH: Final = 128
 """Default of `acllog-max-len`. Source: redis/src/config.c (7.0.15)."""
-LENGTH_MAX: Final = 10_000
-"""Whatever the file says: strangers fill it."""
+LENGTH_MAX: Final = 1_000
+"""Whatever the file says: strangers fill it, with up to 16 KB each."""
 OBJECT_CHARS_MAX: Final = 4_096
 """Of a channel or a user's name as a stranger gave it. Redis keeps all of it."""
 

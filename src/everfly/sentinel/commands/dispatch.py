@@ -7,10 +7,9 @@ Source: `processCommand`, redis/src/server.c (7.0.15).
 
 from typing import Final
 
-from everfly.runtime.client_connection import Answer, ClientConnection, Later, Outcome
+from everfly.runtime.client_connection import NO_REPLY, Answer, ClientConnection, Later, Outcome
 from everfly.sentinel.commands.desk import Desk
 from everfly.sentinel.commands.refusals import refuse
-from everfly.sentinel.commands.registry import Handler
 from everfly.wire.resp import ErrorReply
 
 NO_AUTH: Final = ErrorReply("NOAUTH Authentication required.")
@@ -59,14 +58,14 @@ class SentinelCommands:
             )
         pause = self._desk.pause
         if pause.is_on and (not pause.is_for_writes_only or spec.name == "publish"):
-            return Later(self._execute_after_pause(spec.handler, client, command))
+            return Later(self._execute_after_pause(client, command))
         self._desk.listener.traffic.commands += 1
         return spec.handler(self._desk, client, command)
 
-    async def _execute_after_pause(
-        self, handler: Handler, client: ClientConnection, command: list[bytes]
-    ) -> Answer:
+    async def _execute_after_pause(self, client: ClientConnection, command: list[bytes]) -> Answer:
         await self._desk.pause.wait()
-        self._desk.listener.traffic.commands += 1
-        outcome = handler(self._desk, client, command)
+        # During the pause the client may have gone, or lost its user or a permission.
+        if client.is_closing:
+            return NO_REPLY
+        outcome = self.execute(client, command)
         return await outcome.work if isinstance(outcome, Later) else outcome

@@ -178,7 +178,7 @@ def _primary_map(desk: Desk, view: GroupView) -> dict[str, Value]:
     settings = view.settings
     extras = desk.settings.group(view.name)
     fields: dict[str, Value] = _head(desk, view.name, view.primary.address, view.primary.run_id)
-    fields |= _link_fields(view.primary.flags, view.primary.link, view.failover_state)
+    fields |= _link_fields(_shown_flags(desk, view.primary), view.primary.link, view.failover_state)
     fields |= _down_fields(view.primary, view)
     fields |= _role_fields(view.primary)
     fields |= {
@@ -233,6 +233,12 @@ def _head(desk: Desk, name: str, address: Address, run_id: str) -> dict[str, Val
         "port": str(address.port),
         "runid": run_id,
     }
+
+
+def _shown_flags(desk: Desk, primary: InstanceView) -> Iterable[str]:
+    """Leave out what Redis 7.0 knows but does not show."""
+    is_shown = desk.settings.compat.is_recent
+    return (flag for flag in primary.flags if is_shown or flag != "master_reboot")
 
 
 def _link_fields(
