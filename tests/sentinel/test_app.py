@@ -154,7 +154,7 @@ def test_a_port_in_use_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     assert ended.returncode == 1
     expected = f"Could not create server TCP listening socket {HOST}:{port}: bind: Address already"
     assert expected in ended.stdout
-    assert f"Failed listening on port {port} (TCP), exiting." in ended.stdout
+    assert f"Failed listening on port {port} (TCP), aborting." in ended.stdout
     assert conf.read_text() == text
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_written_is_told(what: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "word"),
-    [("tls-port 5000", "encrypt"), ("tls-replication yes", "encrypt"),
+    [("loadmodule /x.so a", "cannot load modules"),
      ("user eve on >x +@bogus", "Unknown command or category"), ("user eve >x (", "parenthesis"),
      ("user eve on >x\nuser eve on", "Duplicate user"), ("user eve on #>x", "password hash"),
      ("aclfile /no/such.acl", "No such file"), ("aclfile /x\nuser eve on >x", "not both")],

@@ -82,8 +82,8 @@ class Tracking:
 class Home(Protocol):
     """Where a connection lives: the listener."""
 
-    def opened(self, client: "ClientConnection") -> bool:
-        """Take in a new client; False when there are too many."""
+    def opened(self, client: "ClientConnection") -> ErrorReply | None:
+        """Take in a new client, or return why not."""
         ...
 
     def closed(self, client: "ClientConnection") -> None:
@@ -155,6 +155,7 @@ class ClientConnection(asyncio.Protocol):
         self.addr = self.laddr = "?:0"
         self.fd = -1
         self.is_unix_socket = False
+        self.is_local = False  # As `protected-mode` sees it.
         self.over_soft_limit_since: float | None = None
         self.is_closing = False
         """No more commands are taken; what is to be said is said, then the connection ends."""
@@ -173,10 +174,12 @@ class ClientConnection(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         self.fd = raw.fileno()
         self.is_unix_socket = raw.family == socket.AF_UNIX
-        self.addr = _shown(transport.get_extra_info("peername"), transport)
+        peer = transport.get_extra_info("peername")
+        self.addr = _shown(peer, transport)
+        self.is_local = self.is_unix_socket or bool(peer and peer[0] in ("127.0.0.1", "::1"))
         self.laddr = _shown(transport.get_extra_info("sockname"), transport)
-        if not self._home.opened(self):
-            self._write(encode_reply(ErrorReply("ERR max number of clients reached"), 2))
+        if (refusal := self._home.opened(self)) is not None:
+            self._write(encode_reply(refusal, 2))
             self.close_after_replies()
             self.flush()
 

@@ -9,11 +9,10 @@ Source: `sentinelReconnectInstance`, `sentinelSendPeriodicCommands`, redis/src/s
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from everfly.core.effects import Ask, Connect, Purpose, Reconfigure, TakeOver
 from everfly.core.inputs import (
@@ -25,7 +24,7 @@ from everfly.core.inputs import (
     LinkLost,
     Reconfigured,
 )
-from everfly.core.model import Address, Engine, GroupName, Hello, LinkId, Millis, RunId
+from everfly.core.model import Address, Engine, Hello, LinkId, Millis, RunId
 from everfly.engines.dialect import (
     follow_commands,
     pause_command,
@@ -35,8 +34,9 @@ from everfly.engines.dialect import (
 )
 from everfly.errors import EverflyError, RemoteError, Unavailable
 from everfly.runtime.hostnames import Hostnames, has_names
-from everfly.runtime.link_connection import Handler, Link, reason_of
+from everfly.runtime.link_connection import TLS_FAILED, Handler, Link, reason_of
 from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
+from everfly.runtime.link_settings import LinkSettings
 from everfly.runtime.resolver import Resolver
 from everfly.wire.hello import CHANNEL, format_hello, parse_hello
 from everfly.wire.resp import ErrorReply, Reply, encode_command
@@ -58,40 +58,6 @@ HELLOS_MAX: Final = 10_000
 
 _PING: Final = encode_command("PING")
 _INFO: Final = encode_command("INFO")
-
-
-class LinkSettings(Protocol):
-    """What people set that concerns links. Asked at each use, so that changes take effect."""
-
-    @property
-    def resolves_hostnames(self) -> bool:
-        """Whether names are resolved."""
-        ...
-
-    @property
-    def shows_hostnames(self) -> bool:
-        """Whether others are told names where we have them."""
-        ...
-
-    @property
-    def source_host(self) -> str:
-        """The local address that connections come from; empty: the system chooses."""
-        ...
-
-    def credentials(self, group: GroupName | None) -> tuple[str, str]:
-        """Return user and password for a group's instances, or for peers (None).
-
-        No password: no AUTH; no user: the default one.
-        """
-        ...
-
-    def command_name(self, group: GroupName | None, command: str) -> str:
-        """Return what a group's instances call a command (upper case)."""
-        ...
-
-    def tls(self, group: GroupName | None) -> ssl.SSLContext | None:
-        """Return how to encrypt links to a group's instances, or to peers; None: not at all."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +230,7 @@ class LinkPool:
             words = (user, password) if user else (password,)
             self._send(link, self._on_auth, "AUTH", *words)
         name = f"sentinel-{self._me[:8].decode()}-{effect.purpose.value}"
-        self._send(link, _ignore, "CLIENT", "SETNAME", name)
+        self._send(link, self._on_named, "CLIENT", "SETNAME", name)
         if effect.purpose is Purpose.CHANNEL:
             self._send(link, self._on_subscribed, "SUBSCRIBE", CHANNEL)
         link.flush()
@@ -273,6 +239,9 @@ class LinkPool:
     def on_end(self, link: Link, reason: str, *, is_refusal: bool) -> None:
         """Forget a link that ended by itself, and tell the core."""
         self._links.pop(link.id, None)
+        if reason.startswith(TLS_FAILED):
+            text = f"{reason}; check the tls- settings of both sides"
+            self._complain((str(link.effect.to), "tls"), f"Link to {link.effect.to}: {text}")
         self._submit(LinkLost(link.id, reason, is_refusal))
 
     def on_message(self, link: Link, payload: bytes) -> None:
@@ -303,13 +272,17 @@ class LinkPool:
         address = link.effect.to
         source = self._settings.source_host
         failure, is_refusal = "", False
+        tls = self._settings.tls(link.effect.group)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self._loop.create_connection(
                     lambda: link,
                     await self._current_ip(address),
                     address.port,
-                    ssl=self._settings.tls(link.effect.group),
+                    ssl=tls,
+                    # An address says nothing in a handshake, and the certificate's name is free.
+                    server_hostname=None if tls is None else "",
+                    ssl_shutdown_timeout=None if tls is None else CONNECT_LIMIT_S,
                     local_addr=(source, 0) if source else None,
                 )
         except TimeoutError:
@@ -387,6 +360,10 @@ class LinkPool:
             text = f"{link.effect.to} of {link.effect.group} refuses our credentials: {reply.text}"
             self._complain(key, f"{text}; check auth-user and auth-pass of this group")
 
+    def _on_named(self, link: Link, _reply: Reply) -> None:
+        # Not before: with TLS 1.3 a certificate is refused after the connection seems to be up.
+        self._complaints.pop((str(link.effect.to), "tls"), None)
+
     def _on_subscribed(self, link: Link, reply: Reply) -> None:
         if isinstance(reply, ErrorReply):
             text = f"{link.effect.to} refuses the hello channel: {reply.text}"
@@ -400,10 +377,6 @@ class LinkPool:
         if self._complaints.get(key) != text:
             _remember(self._complaints, key, text)
             log.warning("%s", text)
-
-
-def _ignore(_link: Link, _reply: Reply) -> None:
-    """Take the reply to a command whose outcome does not matter."""
 
 
 def _remember(memory: dict[K, V], key: K, value: V) -> None:

@@ -9,12 +9,14 @@ which tells `on_end`.
 import asyncio
 import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from everfly.core.effects import Connect, Purpose
 from everfly.core.model import LinkId
+from everfly.runtime.tls import reason_of_tls
 from everfly.wire.resp import NeedMore, ProtocolError, Reply, ReplyParser, to_text
 
 COMMAND_REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -32,6 +34,9 @@ KEEPALIVE_IDLE_S: Final = 15
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_PROBES: Final = 3
 """A channel link sends nothing by itself, so the kernel must find out that its end is gone."""
+
+TLS_FAILED: Final = "TLS: "
+"""Begins a reason that has to do with encryption."""
 
 Handler = Callable[["Link", Reply], None]
 """Takes the reply to one command."""
@@ -176,7 +181,8 @@ class Link(asyncio.Protocol):
         transport = self._transport
         if transport is not None:
             # What the other side does not read would keep a closing connection for ever.
-            if transport.get_write_buffer_size():
+            # Nor is the other side's farewell awaited where connections are encrypted.
+            if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
                 transport.abort()
             else:
                 transport.close()
@@ -186,6 +192,9 @@ def reason_of(error: BaseException | None) -> str:
     """Return a short text for a broken connection, in the system's words."""
     if error is None:
         return "Server closed the connection"
+    if isinstance(error, ssl.SSLError):
+        # Its number is not one of the system's.
+        return TLS_FAILED + reason_of_tls(error)
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__

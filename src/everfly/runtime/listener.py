@@ -14,6 +14,7 @@ Source: redis/src/networking.c, redis/src/server.c (7.0.15).
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Final, Protocol
 
 from everfly.runtime.client_connection import Answer, ClientConnection, Later, Outcome
 from everfly.runtime.listening_sockets import close_unix, open_tcp, open_unix
+from everfly.runtime.tls import Tls
+from everfly.runtime.tls_door import TlsDoor
 from everfly.wire.resp import ErrorReply
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,8 @@ class Limits:
     tcp_keepalive_s: int = 300
     """0: no probes."""
     tcp_backlog: int = 511
+    is_protected: bool = False
+    """Nobody comes in but from this machine (`protected-mode`, while there is no password)."""
     input_bytes: int = 64 * 1024 * 1024
     """Of one client, for commands that are not complete. Redis allows 1 GB, for values; the largest
     thing that anybody has to tell a Sentinel is a hello."""
@@ -109,9 +114,10 @@ class Listener:
         self.clients: Final[dict[int, ClientConnection]] = {}
         """By id, in the order of their coming."""
         self.port = 0
-        """Where it listens, once started; the one chosen by the system for port 0."""
+        """Where it listens first, once started; the one chosen by the system for port 0."""
         self._commands = make_commands(self)
         self._servers: list[asyncio.Server] = []
+        self._doors: list[TlsDoor] = []
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._last_id = 0
         self._tick: asyncio.TimerHandle | None = None
@@ -126,14 +132,21 @@ class Listener:
         Raises SettingsError when an address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        sockets = open_tcp(binds, port, self.limits.tcp_backlog)
-        self.port = sockets[0].getsockname()[1]
+        sockets = self._open(binds, port)
         for raw in sockets:
             server = await loop.create_server(
                 self._accept, sock=raw, backlog=self.limits.tcp_backlog
             )
             self._servers.append(server)
-        self._schedule_tick()
+
+    def start_tls(self, binds: Sequence[str], port: int, tls: Tls) -> int:
+        """Listen on each address for those who encrypt; return the port.
+
+        Raises SettingsError when an address cannot be had.
+        """
+        sockets = self._open(binds, port)
+        self._doors += [TlsDoor(raw, tls, self._accept) for raw in sockets]
+        return int(sockets[0].getsockname()[1])
 
     async def start_unix(self, path: Path, mode: int | None = None) -> None:
         """Listen on a socket in the file system, in place of a stale one; `mode` as in chmod.
@@ -144,8 +157,7 @@ class Listener:
         self._socket_path = path
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_unix_server(self._accept, sock=raw))
-        if self._tick is None:
-            self._schedule_tick()
+        self._keep_ticking()
 
     async def stop(self) -> None:
         """Close all clients, after what was already answered, and free the port."""
@@ -154,6 +166,9 @@ class Listener:
             self._tick = None
         for server in self._servers:
             server.close()
+        for door in self._doors:
+            await door.close()
+        self._doors.clear()
         if self._socket_path is not None:
             close_unix(self._socket_path)
         tasks = list(self._tasks)
@@ -181,16 +196,19 @@ class Listener:
 
     # What connections ask (`client_connection.Home`).
 
-    def opened(self, client: ClientConnection) -> bool:
-        """Take in a new client; False when there are too many."""
+    def opened(self, client: ClientConnection) -> ErrorReply | None:
+        """Take in a new client, or return why not."""
         if len(self.clients) >= self.limits.maxclients:
             self.traffic.rejected += 1
-            return False
+            return _TOO_MANY
+        if self.limits.is_protected and not client.is_local:
+            self.traffic.rejected += 1
+            return _PROTECTED
         self.traffic.connections += 1
         self.clients[client.id] = client
         client.probe_every(self.limits.tcp_keepalive_s)
         self._commands.joined(client)
-        return True
+        return None
 
     def closed(self, client: ClientConnection) -> None:
         """Forget a client."""
@@ -286,9 +304,19 @@ class Listener:
             self.traffic.errors += 1
         return answer
 
+    def _open(self, binds: Sequence[str], port: int) -> list[socket.socket]:
+        sockets = open_tcp(binds, port, self.limits.tcp_backlog)
+        self.port = self.port or sockets[0].getsockname()[1]
+        self._keep_ticking()
+        return sockets
+
     def _output_limit(self, client: ClientConnection) -> OutputLimit:
         limits = self.limits
         return limits.pubsub_output if client.kind == "pubsub" else limits.normal_output
+
+    def _keep_ticking(self) -> None:
+        if self._tick is None:
+            self._schedule_tick()
 
     def _schedule_tick(self) -> None:
         self._tick = asyncio.get_running_loop().call_later(TICK_S, self._on_tick)
@@ -310,3 +338,11 @@ class Listener:
 
 
 _OUR_FAULT: Final = ErrorReply("ERR internal error, the log of this Sentinel has the details")
+_TOO_MANY: Final = ErrorReply("ERR max number of clients reached")
+_PROTECTED: Final = ErrorReply(
+    "DENIED Redis is running in protected mode because protected mode is enabled and no password "
+    "is set for the default user. In this mode connections are only accepted from the loopback "
+    "interface. If you want to connect from external computers, set `protected-mode no` or "
+    "`requirepass` in the configuration file of this Sentinel and restart it."
+)
+"""Source: `clientAcceptHandler`, redis/src/networking.c (7.0.15); its advice is for a Sentinel."""

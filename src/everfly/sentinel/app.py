@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 COMPATIBLE_VERSION: Final = "7.0.15"
 """The Redis whose texts these are."""
 
-TLS_DIRECTIVES: Final = ("tls-port", "tls-replication")
-
 
 def run(file: str, options: Sequence[str] = (), ours: EverflySettings | None = None) -> int:
     """Run a Sentinel until it is told to stop; return the exit status of this process.
@@ -106,10 +104,10 @@ def _run_loaded(loaded: Loaded, ours: EverflySettings) -> int:
 
 def _refuse_unsupported(conf: SentinelConf) -> None:
     """Raise SettingsError for what would be dangerous to ignore."""
-    if conf.tls_port or conf.is_yes("tls-replication"):
+    if any(directive.name == "loadmodule" for directive in conf.directives):
         raise SettingsError(
-            "this Sentinel cannot encrypt connections yet, and ignoring tls-port or "
-            "tls-replication would send secrets in the clear: remove them, or keep redis-sentinel"
+            "loadmodule: this Sentinel cannot load modules, which are made for the engine's own "
+            "program; remove the line"
         )
 
 

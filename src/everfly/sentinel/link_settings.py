@@ -3,15 +3,28 @@
 import ssl
 
 from everfly.core.model import GroupName
+from everfly.runtime.tls import Tls
 from everfly.sentinel.settings import Settings
+from everfly.wire.sentinel_conf import SentinelConf
+
+
+def told_port(conf: SentinelConf) -> int:
+    """Return the port that others are told, unless `announce-port` says another.
+
+    Source: `sentinelSendHello`, redis/src/sentinel.c (7.0.15).
+    """
+    has_tls = conf.is_yes("tls-replication") and conf.tls_port
+    return conf.tls_port if has_tls else conf.port
 
 
 class SentinelLinkSettings:
     """The settings as links see them (`runtime.link.LinkSettings`), always as of now."""
 
-    def __init__(self, settings: Settings, source_host: str) -> None:
+    def __init__(self, settings: Settings, source_host: str, tls: Tls | None = None) -> None:
+        """`tls`: how all links are encrypted; None: they are not."""
         self._settings = settings
         self._source_host = source_host
+        self._tls = tls
 
     @property
     def resolves_hostnames(self) -> bool:
@@ -43,6 +56,6 @@ class SentinelLinkSettings:
         return command if extras is None else extras.renamed_commands.get(command, command)
 
     def tls(self, group: GroupName | None) -> ssl.SSLContext | None:
-        """Return None: links are not encrypted (the start refuses a file that asks for it)."""
+        """Return how to encrypt every link (`tls-replication`), or None."""
         del group
-        return None
+        return self._tls.for_links() if self._tls is not None else None

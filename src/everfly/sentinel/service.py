@@ -15,9 +15,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from everfly.core.machine import Machine
@@ -28,11 +26,12 @@ from everfly.errors import LocalError, SettingsError, Unavailable
 from everfly.runtime.driver import Driver
 from everfly.runtime.executor import Executor, Outlets
 from everfly.runtime.link import LinkPool, Shell
-from everfly.runtime.listener import Limits, Listener
+from everfly.runtime.listener import Listener
 from everfly.runtime.log import NOTICE, VERBOSE
 from everfly.runtime.ports import NoticeSink
 from everfly.runtime.pubsub import PubSub
 from everfly.runtime.resolver import Resolver, is_literal
+from everfly.runtime.tls import Tls
 from everfly.sentinel.access import access_of
 from everfly.sentinel.commands.desk import Parts
 from everfly.sentinel.commands.table import make_sentinel_commands
@@ -40,8 +39,9 @@ from everfly.sentinel.daemon import tell_supervisor
 from everfly.sentinel.everfly_toml import EverflySettings
 from everfly.sentinel.exposure import Exposure
 from everfly.sentinel.info_cache import GroupInfoCache
-from everfly.sentinel.link_settings import SentinelLinkSettings
+from everfly.sentinel.link_settings import SentinelLinkSettings, told_port
 from everfly.sentinel.metrics import Sources
+from everfly.sentinel.opening import limits_of, open_doors, tls_of, warn_of_open_door
 from everfly.sentinel.scripts import Scripts
 from everfly.sentinel.state_file import Loaded, StateFile
 
@@ -79,6 +79,7 @@ class Service:
     executor: Executor
     links: LinkPool
     listener: Listener
+    tls: Tls | None
     scripts: Scripts
     resolver: Resolver
     state_file: StateFile
@@ -119,7 +120,7 @@ async def _serve(loaded: Loaded, ours: EverflySettings) -> None:
         try:
             # Before anybody can see that we run: who stops us then must get an orderly end.
             _handle_signals(stopped)
-            await _listen(service.listener, loaded)
+            await open_doors(service.listener, loaded.conf, service.tls)
             await service.exposure.start(_sources(service, state), tasks, resolver)
             if loaded.is_first_start:
                 _save_first(service.state_file, state)
@@ -127,9 +128,9 @@ async def _serve(loaded: Loaded, ours: EverflySettings) -> None:
                 tasks.create_task(service.executor.run(), name="executor"),
                 tasks.create_task(service.driver.run(), name="driver"),
             ]
-            log.warning("Running mode=sentinel, port=%d.", loaded.conf.port)
+            log.warning("Running mode=sentinel, port=%d.", service.listener.port)
             log.warning("Sentinel ID is %s", state.me)
-            _warn_of_open_door(loaded)
+            warn_of_open_door(loaded)
             service.driver.start(service.executor)
             tell_supervisor("READY=1")
             # What lives as long as the process need not be looked at by each garbage collection.
@@ -154,18 +155,16 @@ def _assemble(
     settings, policy = loaded.settings, ours.policy
     machine = Machine(
         loaded.state,
-        port=loaded.conf.port,
+        port=told_port(loaded.conf),
         dice=random.Random(),  # noqa: S311 - spreads attempts in time, guards nothing
         policy=policy,
     )
     driver = Driver(machine)
-    shell = Shell(
-        driver.submit,
-        tasks,
-        resolver,
-        SentinelLinkSettings(settings, loaded.conf.text("bind-source-addr")),
-    )
-    links = LinkPool(loaded.state.me, shell)
+    tls = tls_of(loaded.conf)
+    tls_of_links = tls if loaded.conf.is_yes("tls-replication") else None
+    source_host = loaded.conf.text("bind-source-addr")
+    link_settings = SentinelLinkSettings(settings, source_host, tls_of_links)
+    links = LinkPool(loaded.state.me, Shell(driver.submit, tasks, resolver, link_settings))
     pubsub = PubSub()
     exposure = Exposure(loaded.state.me, driver, ours)
     told: tuple[NoticeSink, ...] = (NoticeLog(), pubsub, *exposure.sinks)
@@ -198,14 +197,8 @@ def _assemble(
         access=access,
         shut_down=stopped.set,
     )
-    limits = Limits(
-        maxclients=settings.maxclients,
-        timeout_s=settings.timeout_s,
-        tcp_keepalive_s=settings.tcp_keepalive_s,
-        tcp_backlog=settings.tcp_backlog,
-    )
-    listener = Listener(limits, lambda owner: make_sentinel_commands(parts, owner))
-    return Service(driver, executor, links, listener, scripts, resolver, state_file, exposure)
+    listener = Listener(limits_of(loaded), lambda owner: make_sentinel_commands(parts, owner))
+    return Service(driver, executor, links, listener, tls, scripts, resolver, state_file, exposure)
 
 
 def _sources(service: Service, state: DurableState) -> Sources:
@@ -217,22 +210,6 @@ def _sources(service: Service, state: DurableState) -> Sources:
         service.listener,
         service.scripts,
     )
-
-
-async def _listen(listener: Listener, loaded: Loaded) -> None:
-    conf = loaded.conf
-    socket_path = conf.text("unixsocket")
-    if socket_path:
-        mode = conf.text("unixsocketperm")
-        await listener.start_unix(Path(socket_path), int(mode, 8) if mode else None)
-    if conf.port:
-        try:
-            await listener.start(conf.bind, conf.port)
-        except SettingsError as error:
-            log.warning("%s", error)
-            raise SettingsError(f"Failed listening on port {conf.port} (TCP), exiting.") from error
-    elif not socket_path:
-        raise SettingsError("port is 0 and there is no unixsocket: nobody could connect, exiting.")
 
 
 def _save_first(state_file: StateFile, state: DurableState) -> None:
@@ -261,18 +238,6 @@ def _handle_signals(stopped: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _warn_of_open_door(loaded: Loaded) -> None:
-    binds: Sequence[str] = loaded.conf.bind
-    is_local = all(bind.lstrip("-").startswith(("127.", "::1")) for bind in binds)
-    if not is_local and not loaded.settings.requirepass:
-        log.warning(
-            "WARNING: no requirepass is set and this Sentinel listens on %s: whoever reaches port "
-            "%d can move your primaries (a Sentinel has no protected mode)",
-            " ".join(binds),
-            loaded.conf.port,
-        )
 
 
 async def _save_last(service: Service) -> None:

@@ -8,7 +8,7 @@ Source: `loadServerConfigFromString`, redis/src/config.c (7.0.15), and its error
 import re
 from typing import Final
 
-from everfly.wire.sentinel_conf_model import Directive
+from everfly.wire.sentinel_conf_model import Directive, to_memory
 
 _NAMES = """
 acl-pubsub-default aclfile acllog-max-len active-defrag-cycle-max active-defrag-cycle-min
@@ -115,6 +115,7 @@ _WORDS: Final = {
     "acl-pubsub-default": ("allchannels", "resetchannels"),
 }
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _OCTAL = re.compile(r"[0-7]{1,4}", re.ASCII)
 _STRUCTURAL_ARGS: Final = {"include": (1, 1), "rename-command": (2, 2)}
 _ANY = (1, 10_000)
@@ -137,7 +138,21 @@ def to_directive(args: list[str], *, is_included: bool) -> Directive:
         if len(values) != 1:
             raise DirectiveError("wrong number of arguments")
         _check_value(name, values[0])
+    if name == "client-output-buffer-limit":
+        _check_output_limits(values)
     return Directive(name, values, is_included)
+
+
+def _check_output_limits(values: tuple[str, ...]) -> None:
+    if not values or len(values) % 4:
+        raise DirectiveError("Wrong number of arguments in buffer limit configuration.")
+    for kind, hard, soft, soft_s in zip(*(values[at::4] for at in range(4)), strict=True):
+        if kind.lower() not in ("normal", "slave", "replica", "pubsub"):
+            raise DirectiveError("Invalid client class specified in buffer limit configuration.")
+        if None in (to_memory(hard), to_memory(soft)) or _SECONDS.fullmatch(soft_s) is None:
+            raise DirectiveError(
+                "Error in hard, soft or soft_seconds setting in buffer limit configuration."
+            )
 
 
 def _check_value(name: str, value: str) -> None:

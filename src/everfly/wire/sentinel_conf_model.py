@@ -17,6 +17,10 @@ PORT_DEFAULT: Final = 26379
 EPOCH_MAX: Final = 2**63 - 1
 """Half of what Redis can hold: an epoch can then always be raised."""
 
+_UNITS: Final = {
+    "": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3,
+}  # fmt: skip
+_MEMORY = re.compile(r"([0-9]{1,18})([kmg]?b?)", re.ASCII | re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NEEDS_QUOTES = re.compile(r"[\x00-\x20\x7f\"'\\\ud800-\udfff]")
 _NEEDS_ESCAPE = re.compile(r"[\x00-\x1f\x7f\"\\\ud800-\udfff]")
@@ -74,6 +78,12 @@ def refuse_control(what: str, value: str) -> None:
 def _refuse_nul(what: str, value: str) -> None:
     if "\0" in value:
         raise SettingsError(f"the {what} has a NUL character, which no engine can read back")
+
+
+def to_memory(text: str) -> int | None:
+    """Return the bytes that a size like `32mb` stands for, or None. Source: `memtoull` (7.0.15)."""
+    found = _MEMORY.fullmatch(text)
+    return int(found[1]) * _UNITS[found[2].lower()] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +224,17 @@ class SentinelConf:
         """Return the addresses to listen on; one that begins with `-` may be missing."""
         args = self.args("bind")
         return ("*", "-::*") if args is None else args
+
+    def output_limits(self) -> dict[str, tuple[int, int, int]]:
+        """Return hard and soft bytes and soft seconds for each class of clients that is limited."""
+        found = {}
+        for directive in self.directives:
+            if directive.name == "client-output-buffer-limit":
+                columns = (directive.args[at::4] for at in range(4))
+                for kind, hard, soft, soft_s in zip(*columns, strict=True):
+                    sizes = (to_memory(hard) or 0, to_memory(soft) or 0)
+                    found[kind.lower()] = (*sizes, int(soft_s))
+        return found
 
     @property
     def users(self) -> tuple[tuple[str, ...], ...]:
