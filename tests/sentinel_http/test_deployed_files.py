@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,33 @@ def test_a_running_sentinel_exports_every_family_that_needs_no_group(tmp_path: P
     assert exported == expected
     for line in text.splitlines():
         assert re.fullmatch(r'(# (HELP|TYPE) .+)|(\w+(\{(\w+="[^"]*",?)*\})? \S+)', line), line
+
+
+@pytest.mark.integration
+def test_an_address_that_is_taken_is_told_and_ends_the_start(tmp_path: Path) -> None:
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(f"port {free_port()}\nbind 127.0.0.1\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        http = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "everfly", "sentinel", "--metrics", http, str(conf)]
+        child = Child(command, tmp_path / "log")
+        assert child.wait(20) == 1
+    log = child.log.read_text()
+    assert f"metrics: Could not create server TCP listening socket 127.0.0.1:{http}" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.integration
+def test_wrong_settings_are_told_and_end_the_start(tmp_path: Path) -> None:
+    settings = tmp_path / "everfly.toml"
+    settings.write_text('log_form = "json"\n')
+    command = [sys.executable, "-m", "everfly", "sentinel", "--settings", str(settings), "x.conf"]
+    child = Child(command, tmp_path / "log")
+    assert child.wait(20) == 1
+    (line,) = child.log.read_text().splitlines()
+    assert line.startswith(f"error: {settings}: unknown key `log_form`: did you mean `log_format`?")
 
 
 def test_the_page_of_settings_is_what_the_table_says() -> None:

@@ -315,7 +315,10 @@ class Executor:
         self.history.append((datetime.now(UTC), effect))
         self._outlets.explained(effect)
         if log.isEnabledFor(VERBOSE):
-            log.log(VERBOSE, "%s: %s: %s", effect.group, effect.decision, "; ".join(effect.facts))
+            facts = effect.facts
+            fields = {"group": effect.group, "facts": facts}
+            told = (effect.group, effect.decision, "; ".join(facts))
+            log.log(VERBOSE, "%s: %s: %s", *told, extra=fields)
 
     def _persist(self, *, is_urgent: bool) -> None:
         self._is_dirty = True

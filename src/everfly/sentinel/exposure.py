@@ -14,6 +14,7 @@ from typing import Final
 from everfly.core.effects import Explain
 from everfly.core.model import RunId
 from everfly.core.notices import Event, Notice
+from everfly.errors import SettingsError
 from everfly.runtime.glob import Glob
 from everfly.runtime.http import HttpServer
 from everfly.runtime.http_post import Poster, parse_target
@@ -93,7 +94,10 @@ class Exposure:
         metrics.webhooks = self._queues
         site = Site(self._me, sources.driver, metrics, self._timeline)
         self._http = metrics.http = HttpServer(site.respond)
-        await self._http.start(address.host, address.port)
+        try:
+            await self._http.start(address.host, address.port)
+        except SettingsError as error:
+            raise SettingsError(f"metrics: {error}; choose another address for them") from error
         self._hold(tasks, beat.run(), "beat")
         log.log(
             NOTICE,
