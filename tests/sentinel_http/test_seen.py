@@ -137,6 +137,7 @@ def test_a_failover_is_counted_explained_and_told(seen: Seen) -> None:
     assert group["current_address"] == chosen
 
     posted = until(lambda: told(seen.json_hook, "+switch-master"), 20, show=seen.child.log_tail)
+    assert posted is not None
     assert_signed(posted)
     message = json.loads(posted.body)
     assert message["group"] == GROUP
@@ -206,12 +207,16 @@ def test_the_log_is_one_object_a_line(seen: Seen) -> None:
 
 
 def test_the_timeline_can_be_followed_by_numbers(seen: Seen) -> None:
-    told = get(seen.http, "/api/history").json()
-    last = told["last_number"]
-    assert get(seen.http, f"/api/history?after={last}").json()["entries"] == []
+    last = get(seen.http, "/api/history").json()["last_number"]
+    assert entries(seen, f"after={last}") == []
     ask(seen.port, "SENTINEL", "SET", GROUP, "quorum", "1")
-    (entry,) = get(seen.http, f"/api/history?after={last}").json()["entries"]  # type: ignore[misc]
-    assert entry["event"] == "+set"
-    assert len(get(seen.http, "/api/history?limit=1").json()["entries"]) == 1  # type: ignore[arg-type]
+    assert [entry["event"] for entry in entries(seen, f"after={last}")] == ["+set"]
+    assert len(entries(seen, "limit=1")) == 1
     assert get(seen.http, "/api/history?after=x").status == 400
     assert get(seen.http, "/api/groups/nobody").status == 404
+
+
+def entries(seen: Seen, query: str) -> list[dict[str, object]]:
+    found = get(seen.http, f"/api/history?{query}").json()["entries"]
+    assert isinstance(found, list)
+    return found

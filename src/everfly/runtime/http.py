@@ -47,8 +47,6 @@ class HttpLimits:
     headers: int = 64
     connections: int = 64
     """A few dashboards and scrapers; above it new ones are refused."""
-    handlers: int = 4
-    """At the same time: each may build a text of megabytes."""
     idle_s: float = 15.0
     """For the next request to come, in whole."""
     handle_s: float = 10.0
@@ -103,7 +101,6 @@ class HttpServer:
     def __init__(self, handler: Handler, limits: HttpLimits | None = None) -> None:
         self._handler = handler
         self._limits = limits or HttpLimits()
-        self._slots = asyncio.Semaphore(self._limits.handlers)
         self._connections: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
         self.is_local = False
@@ -194,7 +191,7 @@ class HttpServer:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            async with asyncio.timeout(self._limits.handle_s), self._slots:
+            async with asyncio.timeout(self._limits.handle_s):
                 return await self._handler(request)
         except TimeoutError:
             return text_response(HTTPStatus.SERVICE_UNAVAILABLE, "busy: try again later")

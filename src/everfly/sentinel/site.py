@@ -35,6 +35,10 @@ HISTORY_MAX: Final = 1_000
 NOT_READY_SHOWN: Final = 20
 """Groups named as not ready; the rest is counted."""
 
+LARGE_MAX: Final = 2
+"""Answers about all groups that are made at the same time: each may have megabytes. Probes of
+health do not wait for them."""
+
 _GROUP: Final = "/api/groups/"
 
 
@@ -46,6 +50,7 @@ class Site:
         self._driver = driver
         self._metrics = metrics
         self._timeline = timeline
+        self._large = asyncio.Semaphore(LARGE_MAX)
 
     async def respond(self, request: Request) -> Response:
         """Answer one request."""
@@ -53,14 +58,16 @@ class Site:
             case "/":
                 return page_response()
             case "/metrics":
-                body = (await self._metrics.text()).encode()
+                async with self._large:
+                    body = (await self._metrics.text()).encode()
                 return Response(HTTPStatus.OK, CONTENT_TYPE, body)
             case "/healthz":
                 return self._health()
             case "/readyz":
                 return await self._readiness()
             case "/api/groups":
-                return await self._groups()
+                async with self._large:
+                    return await self._groups()
             case "/api/history":
                 return self._history(request.query)
             case path if path.startswith(_GROUP):
