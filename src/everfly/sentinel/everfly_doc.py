@@ -51,6 +51,9 @@ other side may yet take it (no answer, 408, 425, 429, 5xx); redirects are not fo
 messages wait, then the oldest goes (`everfly_sentinel_webhook_messages_total{outcome="dropped"}`).
 No decision ever waits for a webhook.
 
+Certificates are checked against those that the system trusts, or those in the file that the
+variable `SSL_CERT_FILE` names. Proxies are not used.
+
 | key | default | allowed | what it does, and why |
 | --- | --- | --- | --- |
 """
