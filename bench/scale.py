@@ -32,19 +32,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from environment import environment
 from fake_connection import raise_file_limit
 from fake_instances import GROUPS_MAX, MEMBERS, PEERS, REPLICAS, group_name, host
-from kinds import Engine, Kind, missing
-from processes import Connection, free_port
+from kinds import HOST, Engine, Kind, missing, sentinel_command
+from processes import Child, Connection, free_port
 from scale_report import Run, failures, table_of
-from servers import Instance, Sentinel
+from servers import Instance
 
 QUORUM: Final = 2
 SETTLE_S: Final = 12.0
 """More than one INFO period: the steady state begins when nothing is new any more."""
 
-LOOK_S: Final = 0.25
-"""Between two looks at the progress of the discovery, and at least ten times what a look takes."""
+LOOK_S: Final = 0.5
+"""Between two looks at the progress of the discovery. A look costs ours some milliseconds."""
 
-LOOK_SHARE: Final = 10
 PROBE_S: Final = 0.02
 PROBE_TIMEOUT_S: Final = 30.0
 REPORT_TIMEOUT_S: Final = 60.0
@@ -116,16 +115,28 @@ class Fakes:
         return line
 
 
+@dataclass(frozen=True)
+class Watched:
+    """The real Sentinel. `start` is the monotonic time just before its start."""
+
+    child: Child
+    port: int
+    start: float
+
+
 @contextmanager
-def stage(kind: Kind, groups: int) -> Iterator[tuple[Sentinel, Fakes, float]]:
-    """Start fakes and one Sentinel; yield both and the monotonic time just before its start."""
+def stage(kind: Kind, groups: int) -> Iterator[tuple[Watched, Fakes]]:
+    """Start fakes and one Sentinel; yield both. The Sentinel may not answer yet."""
     with tempfile.TemporaryDirectory(prefix="everfly-scale-") as name:
         folder = Path(name)
         info = folder / "info.txt"
         info.write_text(info_of_a_real_instance(folder))
-        sentinel = Sentinel(kind, folder / "sentinel")
-        port = free_port()
+        port, watched_port = free_port(), free_port()
+        conf = folder / "sentinel.conf"
         lines = [
+            f"port {watched_port}",
+            f"bind {HOST}",
+            f"dir {folder}",
             # As many links as there are must fit beside the clients (the genuine one asks for it).
             f"maxclients {groups * MEMBERS * 2 + FILES_SPARE}",
             *(
@@ -133,13 +144,16 @@ def stage(kind: Kind, groups: int) -> Iterator[tuple[Sentinel, Fakes, float]]:
                 for group in range(groups)
             ),
         ]
-        fakes = Fakes(groups, port, sentinel.port, info)
+        conf.write_text("\n".join(lines) + "\n")
+        fakes = Fakes(groups, port, watched_port, info)
+        child: Child | None = None
         try:
             start = time.monotonic()
-            sentinel.start(lines)
-            yield sentinel, fakes, start
+            child = Child(sentinel_command(kind, conf), folder / "sentinel.log")
+            yield Watched(child, watched_port, start), fakes
         finally:
-            sentinel.kill()
+            if child is not None:
+                child.kill()
             fakes.close()
 
 
@@ -157,38 +171,46 @@ def info_of_a_real_instance(folder: Path) -> str:
 
 def measure(kind: Kind, groups: int, seconds: float, patience: float) -> Run:
     """Carry out one run. Raise RuntimeError or TimeoutError when it does not even start."""
-    with stage(kind, groups) as (sentinel, fakes, start):
-        assert sentinel.child is not None
-        pid = sentinel.child.pid
+    with stage(kind, groups) as (watched, fakes):
+        pid = watched.child.pid
         run = Run(kind.value, groups, os.getloadavg()[0])
-        run.discovery_s = discover(sentinel.port, groups, start, patience)
+        run.discovery_s = discover(watched, groups, patience)
         run.discovery_cpu_s = cpu_seconds(pid)
         if run.discovery_s is not None:
             wait_until(time.monotonic() + SETTLE_S)
             fakes.reset()
             before, began = cpu_seconds(pid), time.monotonic()
-            answers = probe(sentinel.port, began + seconds)
+            answers = probe(watched.port, began + seconds)
             spent = cpu_seconds(pid) - before
             run.cpu_percent = 100 * spent / (time.monotonic() - began)
             run.answer_ms = (percentile(answers, 50), percentile(answers, 99))
             take_reports(run, fakes.report())
         run.rss_mb, run.rss_peak_mb = memory_mb(pid)
         run.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        take_log(run, sentinel.child.log.read_text(errors="replace"))
+        take_log(run, watched.child.log.read_text(errors="replace"))
     return run
 
 
-def discover(port: int, groups: int, start: float, patience: float) -> float | None:
-    """Return the seconds from `start` until every replica and Sentinel is known; None: too long."""
-    with Connection(port, timeout_s=PROBE_TIMEOUT_S) as connection:
-        while (asked := time.monotonic()) - start < patience:
-            text = connection.call("INFO", "sentinel")
-            now = time.monotonic()
-            assert isinstance(text, bytes), text
-            complete = text.count(b",slaves=%d,sentinels=%d\r\n" % (REPLICAS, PEERS + 1))
-            if complete == groups:
-                return now - start
-            wait_until(now + max(LOOK_S, LOOK_SHARE * (now - asked)))
+def discover(watched: Watched, groups: int, patience: float) -> float | None:
+    """Return the seconds from the start until every replica and Sentinel is known.
+
+    None: not within `patience` seconds. Raise RuntimeError when the Sentinel ended.
+    """
+    expected = b",slaves=%d,sentinels=%d\r\n" % (REPLICAS, PEERS + 1)
+    while time.monotonic() - watched.start < patience:
+        if watched.child.exit_status is not None:
+            raise RuntimeError(f"the watched Sentinel ended:\n{watched.child.log_tail()}")
+        try:
+            # A genuine one is deaf for seconds while it rewrites its file.
+            with Connection(watched.port, timeout_s=PROBE_TIMEOUT_S) as connection:
+                text = connection.call("INFO", "sentinel")
+        except OSError:
+            text = b""
+        now = time.monotonic()
+        assert isinstance(text, bytes), text
+        if text.count(expected) == groups:
+            return now - watched.start
+        wait_until(now + LOOK_S)
     return None
 
 
