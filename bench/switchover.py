@@ -75,6 +75,8 @@ class Writer(threading.Thread):
     prefix: str
     port: int | None
     """Where it stays; None: it asks the Sentinels, again after each error."""
+    pause_s: float = 0.0
+    """Between two writes."""
     acknowledged: list[tuple[float, int, int]] = field(default_factory=list)
     """When, at which port, which number."""
     errors: int = 0
@@ -99,6 +101,8 @@ class Writer(threading.Thread):
                         number += 1
                         connection.call("SET", f"{self.prefix}{number}", "1")
                         self.acknowledged.append((time.monotonic(), port, number))
+                        if self.pause_s:
+                            self.stopped.wait(self.pause_s)
             except (OSError, ReplyError):
                 self.errors += 1
                 self.stopped.wait(0.002)

@@ -45,8 +45,12 @@ class Instance:
     password: str = ""
     child: Child | None = None
 
-    def start(self, *, follow: int | None = None) -> None:
-        """Start with a fresh file, as a replica of the port `follow`, or as a primary."""
+    def start(self, *, follow: int | None = None, sync_delay_s: int = 0) -> None:
+        """Start with a fresh file, as a replica of the port `follow`, or as a primary.
+
+        `sync_delay_s` is how long it waits before it hands out its dataset; the engines' default
+        is 5.
+        """
         assert self.child is None or self.child.exit_status is not None, "it runs"
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [
@@ -55,7 +59,7 @@ class Instance:
             f"dir {self.folder}",
             'save ""',
             f"appendonly {'yes' if self.appendonly else 'no'}",
-            "repl-diskless-sync-delay 0",
+            f"repl-diskless-sync-delay {sync_delay_s}",
             "repl-ping-replica-period 1",
             # The default asks for 2 GB of shadow memory on small machines; nothing here is large.
             "repl-backlog-size 1mb",
