@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up test test-fast lint format bench sim clean lock help
+.PHONY: up test test-fast lint format bench soak fuzz sim clean lock help
 
 help:
 	@echo "make up        an always-on store on this machine: 1 primary, 2 replicas, 3 Sentinels"
 	@echo "make test      all tests (make test-fast: the pure ones, in seconds)"
 	@echo "make lint      formatter, linter, types, layers"
-	@echo "make bench     the benchmarks, against genuine peers"
+	@echo "make bench     recovery and switchover, against genuine peers (bench/scale.py: many groups)"
+	@echo "make soak      200 faults in a row on one deployment; make fuzz: a million inputs a parser"
 	@echo "make sim       random worlds for the core (SEEDS=A..B, default 0..2000)"
 
 # uv comes from the package index into an environment of its own, the project's tools into another.
@@ -54,6 +55,13 @@ sim: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/failover.py $(ARGS)
+	$(BIN)/python bench/switchover.py $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python bench/soak.py --check $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python bench/fuzz.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .tools build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
