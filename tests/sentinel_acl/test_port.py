@@ -1,5 +1,6 @@
 """What a user may not do never reaches the core, also when it lost the permission meanwhile."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -85,3 +86,28 @@ async def test_redis_7_0_does_not_show_that_a_primary_rebooted() -> None:
             answer = await client.ask("SENTINEL", "MASTER", "m")
             assert isinstance(answer, list)
             assert answer[answer.index(b"flags") + 1] == flags
+
+
+async def first_answer_to_a_neighbour(port: Face) -> bytes:
+    """Return what somebody with another address of this machine hears first."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port.port, local_addr=("127.0.0.2", 0)
+    )
+    try:
+        writer.write(b"PING\r\n")
+        async with asyncio.timeout(10):
+            return (await reader.readline())[:8]
+    finally:
+        writer.close()
+
+
+async def test_protected_mode_goes_by_the_password_that_default_has_now() -> None:
+    async with (
+        face(VIEW, settings=Settings(is_protected=True)) as port,
+        await RespClient.open(port.port) as admin,
+    ):
+        assert await first_answer_to_a_neighbour(port) == b"-DENIED "
+        assert await admin.ask("ACL", "SETUSER", "default", ">x") == b"OK"
+        assert await first_answer_to_a_neighbour(port) == b"-NOAUTH "
+        assert await admin.ask("ACL", "SETUSER", "default", "nopass") == b"OK"
+        assert await first_answer_to_a_neighbour(port) == b"-DENIED "

@@ -62,13 +62,11 @@ def limits_of(loaded: Loaded) -> Limits:
         timeout_s=settings.timeout_s,
         tcp_keepalive_s=settings.tcp_keepalive_s,
         tcp_backlog=settings.tcp_backlog,
-        is_protected=conf.is_yes("protected-mode") and _is_open(loaded),
     )
     for kind, (hard, soft, soft_s) in conf.output_limits().items():
-        # Redis has no end to 0; ours is what a machine can bear.
-        limit = OutputLimit(
-            hard or limits.normal_output.hard, soft or limits.normal_output.hard, soft_s
-        )
+        # Redis knows no end where it is 0; ours is what a machine can bear.
+        most = hard or limits.normal_output.hard
+        limit = OutputLimit(most, min(soft or most, most), soft_s)
         if kind == "normal":
             limits.normal_output = limit
         elif kind == "pubsub":
@@ -102,12 +100,15 @@ async def open_doors(listener: Listener, conf: SentinelConf, tls: Tls | None) ->
         )
 
 
-def warn_of_open_door(loaded: Loaded) -> None:
-    """Log it when anybody who reaches a port may move primaries."""
+def warn_of_open_door(loaded: Loaded, *, is_open: bool) -> None:
+    """Log it when anybody who reaches a port may move primaries.
+
+    `is_open`: everybody is the default user without a password.
+    """
     conf = loaded.conf
     is_local = all(bind.lstrip("-").startswith(("127.", "::1")) for bind in conf.bind)
     is_certain = not conf.port and conf.text("tls-auth-clients", "yes").lower() == "yes"
-    if is_local or is_certain or conf.is_yes("protected-mode") or not _is_open(loaded):
+    if is_local or is_certain or conf.is_yes("protected-mode") or not is_open:
         return
     log.warning(
         "WARNING: no password is set and this Sentinel listens on %s: whoever reaches port %d can "
@@ -115,10 +116,3 @@ def warn_of_open_door(loaded: Loaded) -> None:
         " ".join(conf.bind),
         conf.port or conf.tls_port,
     )
-
-
-def _is_open(loaded: Loaded) -> bool:
-    """Tell whether everybody is the default user without a password."""
-    if loaded.settings.requirepass or loaded.conf.text("aclfile"):
-        return False
-    return all(rules[0] != "default" or "nopass" in rules for rules in loaded.conf.users)

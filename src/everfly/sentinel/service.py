@@ -130,7 +130,6 @@ async def _serve(loaded: Loaded, ours: EverflySettings) -> None:
             ]
             log.warning("Running mode=sentinel, port=%d.", service.listener.port)
             log.warning("Sentinel ID is %s", state.me)
-            warn_of_open_door(loaded)
             service.driver.start(service.executor)
             tell_supervisor("READY=1")
             # What lives as long as the process need not be looked at by each garbage collection.
@@ -175,6 +174,7 @@ def _assemble(
 
     scripts = Scripts(settings, policy, tell, tasks)
     access = access_of(loaded.conf, settings.compat)
+    warn_of_open_door(loaded, is_open=access.users.default.is_open)
     state_file = StateFile(loaded.path, loaded.conf, settings, access.user_lines)
     outlets = Outlets(
         state_file,

@@ -68,6 +68,9 @@ class Settings:
     """0: the kernel's own."""
     tcp_backlog: int = 511
     """Default of `tcp-backlog`. Source: redis/src/config.c (7.0.15)."""
+    is_protected: bool = False
+    """`protected-mode`: while the default user has no password, nobody comes in but from this
+    machine. Off for a Sentinel unless it is asked for."""
     bind: tuple[str, ...] = ("*", "-::*")
     """Addresses it listens on, as INFO shows them."""
     config_file: str = ""

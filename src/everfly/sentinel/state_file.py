@@ -195,6 +195,7 @@ def _settings_of(conf: SentinelConf) -> Settings:
         timeout_s=conf.number("timeout", default.timeout_s),
         tcp_keepalive_s=conf.number("tcp-keepalive", default.tcp_keepalive_s),
         tcp_backlog=conf.number("tcp-backlog", default.tcp_backlog),
+        is_protected=conf.is_yes("protected-mode"),
         bind=conf.bind,
         groups={GroupName(group.name): _extras_of(group) for group in conf.groups},
     )

@@ -106,6 +106,7 @@ def setuser(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outco
     except RuleError as error:
         return ErrorReply(f"ERR {error}")
     known.put(new)
+    desk.guard()
     if old is not None:
         end_clients(client, _forbidden(desk, old, new))
     return DONE
@@ -203,6 +204,7 @@ async def _load(desk: Desk, client: ClientConnection) -> Answer:
             return ErrorReply(f"ERR {error}")
         before = {user.name: user for user in access.users.all()}
         access.users.replace(found)
+        desk.guard()
     gone: list[ClientConnection] = []
     for name, old in before.items():
         new = access.users.get(name)

@@ -107,9 +107,15 @@ class Desk:
         self.process_id: Final = secrets.token_hex(20)
         """`run_id` of INFO: names this process until it ends."""
         self.started_at: Final = time.monotonic()
+        self.guard()
         self.dies_after_election = False
         self.dies_after_promotion = False
         """What SENTINEL SIMULATE-FAILURE set."""
+
+    def guard(self) -> None:
+        """Apply `protected-mode`; call it after each change of the default user."""
+        is_open = self.access.users.default.is_open
+        self.listener.limits.is_protected = self.settings.is_protected and is_open
 
     def shown_host(self, address: Address) -> str:
         """Return the host that clients are told: a name only where names are announced."""
