@@ -4,8 +4,10 @@ A program is imported when it is asked for: `everfly sentinel` must answer withi
 it must not wait for what only tables and live views need.
 """
 
+import os
+import sys
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -23,7 +25,23 @@ PROGRAMS: Final = {
 
 
 class Programs(click.Group):
-    """Commands that are imported when they are used."""
+    """Commands that are imported when they are used.
+
+    Called by the name of a Sentinel (a link `redis-sentinel`, or `everfly-sentinel`) it is one.
+    """
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the command line."""
+        if parent is None and sys.argv and is_sentinel_name(sys.argv[0]):
+            is_about_version = args in (["--version"], ["-v"])
+            args = ["--version"] if is_about_version else ["sentinel", *args]
+        return super().make_context(info_name, args, parent, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return all names."""
@@ -38,6 +56,14 @@ class Programs(click.Group):
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+
+def is_sentinel_name(path: str) -> bool:
+    """Tell whether a program of this name is to be a Sentinel at once.
+
+    Source: `checkForSentinelMode`, redis/src/server.c (7.0.15).
+    """
+    return os.path.basename(path).endswith("-sentinel")  # noqa: PTH119 - a word, not a file
 
 
 @click.group(cls=Programs)

@@ -4,6 +4,7 @@ Source: `listenToPort`, redis/src/server.c (7.0.15).
 """
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from everfly.errors import SettingsError
+from everfly.runtime.log import NOTICE
+
+log = logging.getLogger(__name__)
 
 _MISSING: Final = frozenset(
     {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT}
@@ -65,6 +69,7 @@ def open_unix(path: Path, mode: int | None, backlog: int) -> socket.socket:
 
 def close_unix(path: Path) -> None:
     """Remove a socket from the file system."""
+    log.log(NOTICE, "Removing the unix socket file.")
     path.unlink(missing_ok=True)
 
 

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from everfly import __version__
+from everfly.core.snapshot import DurableState
 from everfly.errors import LocalError, SettingsError
 from everfly.runtime.log import NOTICE, set_up
+from everfly.runtime.syslog import add_system_log
 from everfly.sentinel.daemon import (
     PIDFILE_OF_DAEMON,
     allow_descriptors,
     daemonize,
+    is_supervised,
     remove_pid_file,
     write_pid_file,
 )
 from everfly.sentinel.everfly_toml import EverflySettings
+from everfly.sentinel.process_title import show_title, title_of
 from everfly.sentinel.state_file import Loaded, load
 from everfly.wire.sentinel_conf import ConfigError, SentinelConf
 
@@ -50,6 +54,7 @@ def run(file: str, options: Sequence[str] = (), ours: EverflySettings | None = N
         loaded = _enter_folder(loaded)
         loaded.settings.compat = ours.compat
         _check_users(loaded)
+        title_of(loaded.conf, str(loaded.path))
     except ConfigError as error:
         sys.stderr.write(error.fatal_text(COMPATIBLE_VERSION))
         return 1
@@ -66,14 +71,17 @@ def run(file: str, options: Sequence[str] = (), ours: EverflySettings | None = N
 
 def _run_loaded(loaded: Loaded, ours: EverflySettings) -> int:
     conf = loaded.conf
-    is_daemon = conf.is_yes("daemonize")
     try:
         set_up(conf.text("logfile"), loaded.settings.loglevel, ours.log_format)
     except OSError as error:
         sys.stderr.write(f"Can't open the log file {error.filename}: {error.strerror}\n")
         return 1
+    if conf.is_yes("syslog-enabled"):
+        facility = conf.text("syslog-facility", "local0").lower()
+        add_system_log(conf.text("syslog-ident", "redis"), facility)
     if not _is_writable(loaded.path):
         return 1
+    is_daemon = conf.is_yes("daemonize") and not is_supervised(conf.text("supervised").lower())
     if is_daemon:
         daemonize()
     pid_file = conf.text("pidfile") or (PIDFILE_OF_DAEMON if is_daemon else "")
@@ -81,13 +89,16 @@ def _run_loaded(loaded: Loaded, ours: EverflySettings) -> int:
     log.warning("Everfly version=%s, pid=%d, just started", __version__, os.getpid())
     log.warning("Configuration loaded")
     log.log(NOTICE, "State is kept in %s", loaded.path)
-    allow_descriptors(loaded.settings.maxclients)
+    if conf.is_yes("set-proc-title", default=True):
+        show_title(title_of(conf, str(loaded.path)))
     if pid_file:
         write_pid_file(pid_file)
     # Not at the top: a wrong file is told without paying for the event loop.
     from everfly.sentinel.service import serve_until_stopped  # noqa: PLC0415
 
     try:
+        links = _links_of(loaded.state)
+        loaded.settings.maxclients = allow_descriptors(loaded.settings.maxclients, links)
         serve_until_stopped(loaded, ours)
     except SettingsError as error:
         log.warning("%s", error)
@@ -100,6 +111,12 @@ def _run_loaded(loaded: Loaded, ours: EverflySettings) -> int:
             remove_pid_file(pid_file)
     log.warning("Sentinel is now ready to exit, bye bye...")
     return 0
+
+
+def _links_of(state: DurableState) -> int:
+    """Return how many connections the known groups need: two to an instance, one to a peer."""
+    instances = sum(1 + len(group.replicas) for group in state.groups)
+    return 2 * instances + len({run_id for group in state.groups for _, run_id in group.peers})
 
 
 def _refuse_unsupported(conf: SentinelConf) -> None:

@@ -81,7 +81,9 @@ _SEVERAL_ARGS: Final = frozenset(
         "latency-tracking-info-percentiles",
         "oom-score-adj-values",
         "rdma-bind",
+        "replicaof",
         "save",
+        "slaveof",
     }
 )
 _YES_OR_NO: Final = frozenset(
@@ -112,11 +114,12 @@ _WORDS: Final = {
     "loglevel": ("debug", "verbose", "notice", "warning", "nothing"),
     "supervised": ("upstart", "systemd", "auto", "no"),
     "tls-auth-clients": ("no", "yes", "optional"),
+    "syslog-facility": ("user", *(f"local{number}" for number in range(8))),
     "acl-pubsub-default": ("allchannels", "resetchannels"),
 }
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
-_OCTAL = re.compile(r"[0-7]{1,4}", re.ASCII)
+_OCTAL = re.compile(r"[0-7]{0,4}", re.ASCII)
 _STRUCTURAL_ARGS: Final = {"include": (1, 1), "rename-command": (2, 2)}
 _ANY = (1, 10_000)
 
@@ -138,6 +141,8 @@ def to_directive(args: list[str], *, is_included: bool) -> Directive:
         if len(values) != 1:
             raise DirectiveError("wrong number of arguments")
         _check_value(name, values[0])
+    if name in ("replicaof", "slaveof") and len(values) != 2:
+        raise DirectiveError("wrong number of arguments")
     if name == "client-output-buffer-limit":
         _check_output_limits(values)
     return Directive(name, values, is_included)
