@@ -257,3 +257,52 @@ def test_an_error_tells_its_code() -> None:
     assert ErrorReply("NOAUTH Authentication required.").code == "NOAUTH"
     assert ErrorReply("").code == ""
     assert ErrorReply("a") != SimpleString("a")
+
+
+MESSAGES = {
+    "plain": b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n",
+    "empty": b"*3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n",
+    "line ends inside": b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$7\r\nab\r\ncde\r\n",
+    "long": b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1000\r\n" + 1000 * b"x" + b"\r\n",
+    "other kinds of elements": b"*3\r\n$7\r\nmessage\r\n:4\r\n+hello\r\n",
+}
+
+
+@pytest.mark.parametrize("stream", MESSAGES.values(), ids=MESSAGES.keys())
+def test_a_message_of_a_channel_is_the_same_however_it_is_cut(stream: bytes) -> None:
+    oracle = hiredis.Reader()
+    oracle.feed(stream)
+    expected = oracle.gets()
+    for place in range(len(stream)):
+        twice = [stream[:place], stream[place:] + stream]
+        assert replies_of(twice) == [expected, expected]
+
+
+def test_a_message_inside_of_another_reply_stays_there() -> None:
+    inner = MESSAGES["plain"]
+    message = [b"message", b"news", b"hello"]
+    assert replies_of([b"*2\r\n" + inner + b":1\r\n"]) == [[message, 1]]
+    assert replies_of([b"*2\r\n:1\r\n", inner]) == [[1, message]]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"*3\r\n$7\r\nmessage\r\n$3\r\nnews\r\n$5\r\nhello\r\n",
+        b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$4\r\nhello\r\n",
+    ],
+    ids=["channel", "payload"],
+)
+def test_a_message_whose_length_is_wrong_is_refused(stream: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        replies_of([stream])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_bulk": 4}, {"max_elements": 3}, {"max_depth": 0}],
+    ids=str,
+)
+def test_a_message_beyond_a_limit_is_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ProtocolError):
+        replies_of([MESSAGES["plain"]], ReplyParser(**limits))

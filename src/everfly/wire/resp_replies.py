@@ -29,10 +29,19 @@ ELEMENTS_MAX: Final = 1024 * 1024
 """Values in one whole reply, counted through all its levels."""
 
 _COMPACT_ABOVE: Final = 64 * 1024
+# What most replies to a Sentinel are: hellos on a channel, thousands a second. One match instead of
+# seven values; whatever does not fit exactly, or not at once, takes the long way. The bounds keep a
+# longer text that arrives in pieces from being looked at again and again.
+_MESSAGE = re.compile(
+    rb"\*3\r\n\$7\r\nmessage\r\n"
+    rb"\$([0-9]{1,3})\r\n([^\r\n]{0,999})\r\n\$([0-9]{1,3})\r\n([^\r\n]{0,999})\r\n"
+)
+_MESSAGE_BEGINS = b"*3\r\n$7\r\nm"
+_MESSAGE_ELEMENTS = 4  # The array and its three strings.
 _INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 _BIG_INTEGER = re.compile(rb"[+-]?[0-9]{1,4000}")  # Python reads 4300 digits at most.
 _DOUBLE = re.compile(rb"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][+-]?[0-9]{1,9})?|inf|nan)")
-_LENGTH = re.compile(rb"[0-9]{1,19}")
+_LENGTH_DIGITS_MAX = 19
 
 
 class _Opened:
@@ -116,6 +125,10 @@ class ReplyParser:
         return reply
 
     def _next_reply(self) -> Reply | NeedMore:
+        if self._buffer.startswith(_MESSAGE_BEGINS, self._position):
+            message = self._read_message()
+            if message is not None:
+                return message
         while True:
             value = self._read_value()
             if value is NEED_MORE:
@@ -131,6 +144,25 @@ class ReplyParser:
             if is_whole:
                 self._elements = 0
                 return value
+
+    def _read_message(self) -> Reply:
+        """Return a whole message of a channel, or None for anything else."""
+        if self._open or self._elements or self._body is not None:
+            return None
+        found = _MESSAGE.match(self._buffer, self._position)
+        if found is None:
+            return None
+        channel_length, channel, length, payload = found.groups()
+        is_exact = int(channel_length) == len(channel) and int(length) == len(payload)
+        is_allowed = (
+            max(len(channel), len(payload), len(b"message")) <= self._max_bulk
+            and self._max_elements >= _MESSAGE_ELEMENTS
+            and self._max_depth > 0
+        )
+        if not is_exact or not is_allowed:
+            return None  # the long way says what is wrong
+        self._position = found.end()
+        return [b"message", channel, payload]
 
     def _close_filled(self, value: Reply) -> tuple[bool, Reply]:
         """Put a value where it belongs; tell whether that made a whole reply, and which."""
@@ -200,7 +232,7 @@ class ReplyParser:
 
 
 def _to_length(digits: bytes, limit: int) -> int:
-    if _LENGTH.fullmatch(digits) is None:
+    if not digits.isdigit() or len(digits) > _LENGTH_DIGITS_MAX:
         raise ProtocolError(f"{digits[:32]!r} is no length")
     length = int(digits)
     if length > limit:
