@@ -219,3 +219,23 @@ def test_users_of_an_included_file_stay_in_that_file(tmp_path: Path) -> None:
         assert sentinel.stop() == 0
         sentinel.start()
         assert told(sentinel, "ACL WHOAMI", user="eve") == ["$'eve'"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_written"),
+    [
+        (["requirepass secret"], False),
+        (["requirepass secret", "user default on >secret ~* &* +@all"], False),
+        (["requirepass secret", "user default on >other ~* &* +@all"], True),
+        (["requirepass secret", "user default on nopass ~* &* +@all"], True),
+    ],
+)
+def test_a_password_that_stands_in_requirepass_has_no_second_copy(
+    lines: list[str], is_written: bool, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        sentinel = Sentinel(OURS, tmp_path / "ours")
+        stack.callback(sentinel.kill)
+        sentinel.start([*lines, ROOT])
+        assert told(sentinel, "SENTINEL FLUSHCONFIG") == ["+'OK'"]
+        assert ("user default" in sentinel.conf.read_text()) is is_written

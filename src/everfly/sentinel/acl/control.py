@@ -74,8 +74,14 @@ class AccessControl:
             (user.name, *user.described().split(" "))
             for user in self.users.all()
             if user.name not in self._settings.included_names
-            and not (user.name == DEFAULT_USER and user.described() == implied)
+            and not (user.name == DEFAULT_USER and self._without_sanitizing(user) == implied)
         ]
+
+    def _without_sanitizing(self, user: User) -> str:
+        """Describe a user but for a flag without effect, which reading its line may have set."""
+        plain = user.copy()
+        plain.sanitizes = self.users.dialect.sanitizes
+        return plain.described()
 
 
 def pubsub_victims(old: User, new: User) -> "RevokedChannels | None":

@@ -22,7 +22,7 @@ from everfly.sentinel.acl.users import DEFAULT_USER, is_valid_name
 from everfly.sentinel.commands.arguments import NOT_AN_INTEGER, lower, to_integer, wrong_usage
 from everfly.sentinel.commands.connection import DONE
 from everfly.sentinel.commands.desk import Desk
-from everfly.sentinel.commands.refusals import end_clients, strip_and_end
+from everfly.sentinel.commands.refusals import end_clients
 from everfly.wire.resp import ErrorReply, Unordered, Value, to_text
 
 log_ = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def deluser(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outco
     if DEFAULT_USER in names:
         return ErrorReply(f"ERR The '{DEFAULT_USER}' user cannot be removed")
     removed = {name for name in names if desk.access.users.remove(name)}
-    strip_and_end(
+    end_clients(
         client, [other for other in desk.listener.clients.values() if other.user in removed]
     )
     return len(removed)
@@ -213,7 +213,7 @@ async def _load(desk: Desk, client: ClientConnection) -> Answer:
                 gone += _forbidden(desk, old, new)
         else:
             gone += [other for other in desk.listener.clients.values() if other.user == name]
-    strip_and_end(client, gone)
+    end_clients(client, gone)
     return DONE
 
 

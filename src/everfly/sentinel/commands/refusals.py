@@ -52,7 +52,10 @@ def note(
 
 
 def end_clients(caller: ClientConnection, victims: Iterable[ClientConnection]) -> int:
-    """End connections and return how many; the caller gets its answer first."""
+    """End connections and return how many; the caller gets its answer first.
+
+    None of them gets another command carried out.
+    """
     count = 0
     for victim in list(victims):
         count += 1
@@ -61,11 +64,3 @@ def end_clients(caller: ClientConnection, victims: Iterable[ClientConnection]) -
         else:
             victim.abort()
     return count
-
-
-def strip_and_end(caller: ClientConnection, victims: Iterable[ClientConnection]) -> None:
-    """End connections whose user is gone; until they are closed they are nobody."""
-    victims = list(victims)
-    for victim in victims:
-        victim.authenticate(is_proved=False)
-    end_clients(caller, victims)
