@@ -220,6 +220,10 @@ class Selector:
         self._check_pattern(pattern, self.keys)
         both = set(self.keys.get(pattern, "")) | set(access)
         self.keys[pattern] = "".join(letter for letter in "RW" if letter in both)
+        if pattern == "*" and len(both) == 2:
+            # Redis keeps it among the others, and then cannot read back what it wrote.
+            self.allows_all_keys = True
+            self.keys.clear()
 
     def _add_channel(self, pattern: str) -> None:
         if self.allows_all_channels:
