@@ -240,3 +240,38 @@ def test_a_low_limit_of_open_files_is_told(limit: int, is_enough: bool, tmp_path
     else:
         assert "Your current 'ulimit -n' of 60 is not enough for the server to start." in text
         assert process.returncode == 1
+
+
+def test_its_own_commands_are_called_as_it_is_told(tmp_path: Path) -> None:
+    sentinel = Sentinel(OURS, tmp_path)
+    try:
+        sentinel.start(["rename-command SHUTDOWN leave-now", 'rename-command ROLE ""'])
+        with Connection(sentinel.port) as client:
+            for gone in ("SHUTDOWN", "ROLE"):
+                client.send(gone)
+                assert f"unknown command '{gone}'" in str(client.receive())
+            client.send("Leave-Now")
+            with pytest.raises(OSError, match="closed"):
+                client.receive()
+        assert sentinel.child is not None
+        assert sentinel.child.wait(5) == 0
+    finally:
+        sentinel.kill()
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [("rename-command GET x", "No such command in rename-command"),
+     ("rename-command PING AUTH", "Target command name already exists")],
+)  # fmt: skip
+def test_commands_that_cannot_be_renamed_are_refused_in_the_genuine_words(
+    line: str, text: str, genuine: None, tmp_path: Path
+) -> None:
+    assert genuine_error(line, tmp_path) == text
+    conf = tmp_path / "ours.conf"
+    conf.write_text(f"port {free_port()}\n{line}\n")
+    done = subprocess.run(
+        sentinel_command(OURS, conf), capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 1
+    assert text in done.stdout

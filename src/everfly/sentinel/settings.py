@@ -73,6 +73,9 @@ class Settings:
     machine. Off for a Sentinel unless it is asked for."""
     bind: tuple[str, ...] = ("*", "-::*")
     """Addresses it listens on, as INFO shows them."""
+    renamed_commands: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Our own commands (`rename-command`): the usual name, and the one that clients must know;
+    empty: nobody may call it. Like a password, such a name is for those who know it."""
     config_file: str = ""
     """Absolute path of the state file, as INFO shows it."""
     compat: Compat = Compat.REDIS_7_0

@@ -196,6 +196,11 @@ def _settings_of(conf: SentinelConf) -> Settings:
         tcp_keepalive_s=conf.number("tcp-keepalive", default.tcp_keepalive_s),
         tcp_backlog=conf.number("tcp-backlog", default.tcp_backlog),
         is_protected=conf.is_yes("protected-mode"),
+        renamed_commands=tuple(
+            (line.args[0], line.args[1])
+            for line in conf.directives
+            if line.name == "rename-command"
+        ),
         bind=conf.bind,
         groups={GroupName(group.name): _extras_of(group) for group in conf.groups},
     )

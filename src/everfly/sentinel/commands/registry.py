@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from everfly.errors import SettingsError
 from everfly.runtime.client_connection import ClientConnection, Outcome
 from everfly.wire.resp import ErrorReply, to_bytes, to_text
 
@@ -103,6 +104,24 @@ class Registry:
             )
             for spec in self.top
         }
+
+    def renamed(self, pairs: Iterable[tuple[str, str]]) -> "Registry":
+        """Return this table with commands called otherwise by clients; an empty name: by none.
+
+        Raises SettingsError for a command that is none, and for a name that is taken.
+        Source: `loadServerConfigFromString`, redis/src/config.c (7.0.15).
+        """
+        copy = Registry(self.specs.values())
+        for old, new in pairs:
+            entry = copy._words.pop(to_bytes(old.lower()), None)
+            if entry is None:
+                raise SettingsError(f"No such command in rename-command: {old!r}")
+            name = to_bytes(new.lower())
+            if name in copy._words:
+                raise SettingsError(f"Target command name already exists: {new!r} (rename-command)")
+            if name:
+                copy._words[name] = entry
+        return copy
 
     def find(self, command: list[bytes]) -> Spec | ErrorReply:
         """Return the row of a command, or what is wrong with its name."""

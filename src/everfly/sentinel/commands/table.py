@@ -23,8 +23,12 @@ from everfly.sentinel.compat import Compat
 
 
 def make_sentinel_commands(parts: Parts, listener: Listener) -> Commands:
-    """Return the commands of a Sentinel for one listener."""
-    return SentinelCommands(Desk(parts, listener, table_of(parts.settings.compat)))
+    """Return the commands of a Sentinel for one listener.
+
+    Raises SettingsError for a command that cannot be renamed as the settings say.
+    """
+    table = table_of(parts.settings.compat).renamed(parts.settings.renamed_commands)
+    return SentinelCommands(Desk(parts, listener, table))
 
 
 def table_of(compat: Compat) -> Registry:
