@@ -8,6 +8,7 @@ or TILT the two lie far apart, and genuine Sentinels then reject every replica f
 
 from dataclasses import dataclass
 
+from everfly.core import lineage
 from everfly.core.model import Instant, Role
 from everfly.core.policy import Policy
 from everfly.core.records import Group, Instance
@@ -44,8 +45,7 @@ def choose(group: Group, now: Instant, policy: Policy) -> Choice:
 
 def why_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
     """Return why a replica cannot be promoted, or None if it can."""
-    group = replica.group
-    primary = group.primary
+    primary = replica.group.primary
     report = replica.report
     if replica.s_down_since is not None:
         return f"subjectively down for {now - replica.s_down_since} ms"
@@ -59,8 +59,15 @@ def why_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
     limit = fresh if primary.s_down_since is not None else 3 * policy.info_period
     if replica.info_at is None or now - replica.info_at > limit:
         return f"no INFO within {limit} ms"
+    return _why_data_unfit(replica, now, policy)
+
+
+def _why_data_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
+    report, primary = replica.report, replica.group.primary
+    if lineage.strange_company(replica):
+        return f"belongs to another deployment, history {report.history} was never ours"
     if report.primary_link_down_for is not None:
-        limit = policy.link_down_share_of_down_after * group.settings.down_after
+        limit = policy.link_down_share_of_down_after * replica.group.settings.down_after
         if primary.s_down_since is not None:
             limit += now - min(primary.s_down_since, _served_until(primary))
         if report.primary_link_down_for > limit:

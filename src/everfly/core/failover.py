@@ -14,7 +14,7 @@ redis/src/sentinel.c (7.0.15), acting on facts as they come instead of on ticks.
 
 from collections.abc import Callable
 
-from everfly.core import candidate, election, hand_over, probing
+from everfly.core import candidate, election, hand_over, lineage, probing
 from everfly.core.effects import Crash, ReconfigureClients
 from everfly.core.hand_over import abort, chosen, send_role
 from everfly.core.notices import Event
@@ -147,7 +147,9 @@ def _reconf(turn: Turn, group: Group, failover: Failover) -> bool:
     unfinished = [
         replica
         for replica in group.replicas.values()
-        if replica is not promoted and replica.reconf is not Reconf.DONE
+        if replica is not promoted
+        and replica.reconf is not Reconf.DONE
+        and not lineage.is_foreign(turn, replica)
     ]
     if promoted.s_down_since is not None or turn.now > at:
         # Genuine Sentinels stay here for as long as the promoted one is down. Ending instead lets

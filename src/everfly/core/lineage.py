@@ -4,7 +4,7 @@ A history (replication id) names one line of writes; a dataset that continues an
 restarted process that lost its data begins a new one.
 """
 
-from everfly.core.model import Engine, InstanceReport, Role
+from everfly.core.model import Address, Engine, InstanceReport, Role
 from everfly.core.records import Group, Instance
 from everfly.core.turn import Turn
 
@@ -40,25 +40,29 @@ def is_foreign(turn: Turn, instance: Instance) -> bool:
     To make it follow our primary would destroy somebody's data: genuine Sentinels do.
     It is one when it holds a history that was never ours and keeps company that we do not know.
     """
-    group, report = instance.group, instance.report
-    known = {one.address for one in group.instances()}
-    company = {*report.replicas, *([report.primary] if report.primary is not None else [])}
-    is_foreign = (
-        bool(group.histories)
-        and bool(report.history)
-        and report.history not in group.histories
-        and bool(company - known)
-    )
+    company = strange_company(instance)
+    is_foreign = bool(company)
     if is_foreign and not instance.is_foreign:
-        names = ", ".join(sorted(str(address) for address in company - known))
+        names = ", ".join(sorted(map(str, company)))
         turn.explain(
-            group,
+            instance.group,
             f"{instance.address} is left alone: it belongs to another deployment",
-            f"history {report.history} was never ours",
+            f"history {instance.report.history} was never ours",
             f"it is connected with {names}",
         )
     instance.is_foreign = is_foreign
     return is_foreign
+
+
+def strange_company(instance: Instance) -> set[Address]:
+    """Return with whom it is connected that we do not know; empty if it has our data."""
+    group, report = instance.group, instance.report
+    told = {report.history, report.history_before}
+    if not group.histories or not report.history or told & group.histories.keys():
+        return set()
+    known = {one.address for one in group.instances()}
+    company = {*report.replicas, *([report.primary] if report.primary is not None else [])}
+    return company - known
 
 
 def judge_restart(turn: Turn, group: Group) -> None:
