@@ -51,6 +51,7 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
 
 def _on_restart(turn: Turn, primary: Instance, before: InstanceReport) -> None:
     """Ask the replicas of a restarted primary what they hold: that shows what it lost."""
+    hand_over.on_primary_restarted(turn, primary.group)
     if not primary.is_reborn:
         primary.former = before
     for replica in primary.group.replicas.values():

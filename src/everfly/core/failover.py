@@ -60,7 +60,7 @@ def _wait_start(turn: Turn, group: Group, failover: Failover) -> bool:
     if not failover.is_forced:
         if election.is_superseded(turn, group, failover):
             turn.notify(Event.ABORT_NOT_ELECTED, group.primary)
-            abort(group)
+            abort(turn, group, failover)
             return True
         leader = election.winner(group, failover.epoch)
         if leader != state.me:
@@ -83,7 +83,7 @@ def _not_elected(turn: Turn, group: Group, failover: Failover) -> bool:
         election.retry_soon(turn, group)
     if is_split or turn.now > at:
         turn.notify(Event.ABORT_NOT_ELECTED, group.primary)
-        abort(group)
+        abort(turn, group, failover)
         return True
     turn.wake(group, at + 1)
     return False
@@ -106,7 +106,7 @@ def _select(turn: Turn, group: Group, failover: Failover) -> bool:
     turn.explain(group, f"choice of a new primary, epoch {failover.epoch}", *choice.facts)
     if choice.best is None:
         turn.notify(Event.ABORT_NO_GOOD_REPLICA, group.primary)
-        abort(group)
+        abort(turn, group, failover)
         return True
     failover.promoted = choice.best
     turn.notify(Event.SELECTED, choice.best)
@@ -137,7 +137,7 @@ def _wait_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
         turn.wake(group, at + 1)
         return False
     turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
-    abort(group)
+    abort(turn, group, failover)
     return True
 
 

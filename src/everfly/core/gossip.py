@@ -45,7 +45,7 @@ def _give_up_older_attempt(turn: Turn, group: Group) -> None:
     """End an attempt of ours that could only put an older configuration over a newer one."""
     attempt = group.failover
     if attempt is not None and not attempt.has_promoted and attempt.epoch <= group.config_epoch:
-        hand_over.abort(group)
+        hand_over.abort(turn, group, attempt)
         turn.explain(
             group,
             f"failover of epoch {attempt.epoch} given up",

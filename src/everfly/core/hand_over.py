@@ -59,6 +59,11 @@ def wait(turn: Turn, group: Group, failover: Failover, ends_at: Instant) -> bool
         failover.changed_at = turn.now
         send_role(turn, promoted, None, failover.epoch)
         return False
+    if group.o_down_since is not None:
+        # Nothing is left to be handed over, and peers agree.
+        turn.explain(group, "the primary went down while it handed over")
+        _promote_beside(turn, group, failover)
+        return False
     if turn.now <= ends_at:
         turn.wake(group, ends_at + 1)
         return False
@@ -68,10 +73,7 @@ def wait(turn: Turn, group: Group, failover: Failover, ends_at: Instant) -> bool
         turn.explain(group, "the take-over was not answered in time")
         _promote_beside(turn, group, failover)
         return False
-    turn.explain(group, "the replica did not catch up in time; the primary stays")
-    turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
-    resume_writes(turn, group, failover)
-    abort(group)
+    _give_up(turn, group, "the replica did not catch up in time; the primary stays")
     return True
 
 
@@ -87,10 +89,14 @@ def on_take_over_answered(turn: Turn, group: Group, error: str | None) -> None:
     _promote_beside(turn, group, failover)
 
 
-def on_pause_answered(turn: Turn, group: Group, error: str | None) -> None:
+def on_pause_answered(turn: Turn, instance: Instance, error: str | None) -> None:
     """Note that writes are paused, or that the engine cannot."""
-    failover = group.failover
+    group, failover = instance.group, instance.group.failover
     if failover is None or failover.hand_over_ends_at is None:
+        if error is None and instance is group.current:
+            # It began after we gave up, and clients wait for nothing. At a primary that was
+            # replaced meanwhile it holds back what would be lost.
+            _resume(turn, instance)
         return
     if error is not None:
         turn.explain(group, "the pause of writes was refused", error)
@@ -109,12 +115,22 @@ def on_primary_info(group: Group, offset: int | None) -> None:
         failover.level = offset
 
 
+def on_primary_restarted(turn: Turn, group: Group) -> None:
+    """Give a pause up that ended with the process: what it held back is written now."""
+    failover = group.failover
+    if (
+        failover is not None
+        and failover.hand_over_ends_at is not None
+        and chosen(failover).report.hands_over is HandOver.BY_PAUSE
+    ):
+        failover.is_paused = False
+        _give_up(turn, group, "the primary restarted while it handed over; it stays")
+
+
 def resume_writes(turn: Turn, group: Group, failover: Failover) -> None:
     """End the pause at the old primary, if there is one."""
-    link = group.primary.commands
-    if failover.is_paused and link.is_up:
-        link.pending += 1
-        turn.emit(ResumeWrites(link.open_id))
+    if failover.is_paused and group.primary.commands.is_up:
+        _resume(turn, group.primary)
 
 
 def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epoch) -> None:
@@ -132,8 +148,9 @@ def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epo
     )
 
 
-def abort(group: Group) -> None:
+def abort(turn: Turn, group: Group, failover: Failover) -> None:
     """Give an attempt up. Only before the promotion took effect."""
+    resume_writes(turn, group, failover)
     group.failover = None
     for replica in group.replicas.values():
         replica.reconf = Reconf.NONE
@@ -147,6 +164,23 @@ def chosen(failover: Failover) -> Instance:
 
 def _has_reached(replica: Instance, level: int) -> bool:
     return replica.report.offset is not None and replica.report.offset >= level
+
+
+def _resume(turn: Turn, instance: Instance) -> None:
+    link = instance.commands
+    link.pending += 1
+    turn.emit(ResumeWrites(link.open_id))
+
+
+def _give_up(turn: Turn, group: Group, decision: str) -> None:
+    """Leave the role where it is."""
+    failover = group.failover
+    assert failover is not None, "a hand-over is under way"
+    turn.explain(group, decision)
+    turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
+    abort(turn, group, failover)
+    # The wait is for attempts that may have half happened; this one has not.
+    group.next_attempt_at = None
 
 
 def _promote_beside(turn: Turn, group: Group, failover: Failover) -> None:

@@ -265,22 +265,29 @@ class Machine:
             case Ponged():
                 self._on_instance_pong(turn, owner, fact)
             case InfoReceived():
-                owner.info_is_pending = False
-                convergence.on_info(turn, owner, fact.report)
-                if owner.info_is_wanted:
-                    # Wanted again while this answer was under way.
-                    turn.wake(owner, turn.now)
-                self._look_at_instance(turn, owner)
+                self._on_instance_info(turn, owner, fact)
             case Reconfigured():
                 probing.want_info(turn, owner)
             case TakeOverAnswered():
                 hand_over.on_take_over_answered(turn, owner.group, fact.error)
             case PauseAnswered(is_paused=True):
-                hand_over.on_pause_answered(turn, owner.group, fact.error)
+                hand_over.on_pause_answered(turn, owner, fact.error)
             case CommandRefused():
                 owner.info_is_pending = False
             case _:
                 pass
+
+    def _on_instance_info(self, turn: Turn, instance: Instance, fact: InfoReceived) -> None:
+        instance.info_is_pending = False
+        convergence.on_info(turn, instance, fact.report)
+        if instance.info_is_wanted:
+            # Wanted again while this answer was under way.
+            turn.wake(instance, turn.now)
+        elif instance.is_promoted:
+            # Its next look, for a PING, may come much later than its next INFO is due.
+            period = probing.info_period(self._state.policy, instance, turn.now)
+            turn.wake(instance, turn.now + period)
+        self._look_at_instance(turn, instance)
 
     def _on_instance_pong(self, turn: Turn, instance: Instance, fact: Ponged) -> None:
         detector.on_pong(turn, instance, fact.reply)
