@@ -349,10 +349,11 @@ class Machine:
 
     def _look(self, turn: Turn, who: Timed) -> None:
         if isinstance(who, Instance):
-            probing.probe_instance(turn, who)
-            self._look_at_instance(turn, who)
-            if who.role is Role.REPLICA:
+            if self._state.tilt_since is None and who.role is Role.REPLICA:
                 ghosts.forget_replica_if_ghost(turn, who)
+            if not who.is_gone:
+                probing.probe_instance(turn, who)
+                self._look_at_instance(turn, who)
         elif isinstance(who, PeerLink):
             probing.probe_peer_link(turn, who)
         elif isinstance(who, Peer):
