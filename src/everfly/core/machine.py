@@ -254,10 +254,9 @@ class Machine:
         | ScriptKilled
         | CommandRefused,
     ) -> None:
-        was_choked = link.pending >= self._state.policy.pending_commands_max
-        link.pending -= 1
-        if was_choked:
+        if probing.is_choked(self._state.policy, link, owner):
             turn.wake(owner, turn.now)
+        link.pending -= 1
         if isinstance(owner, PeerLink):
             self._on_peer_reply(turn, owner, fact)
             return

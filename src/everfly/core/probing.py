@@ -30,7 +30,7 @@ def probe_instance(turn: Turn, instance: Instance) -> None:
     link = instance.commands
     if not link.is_up:
         return
-    if link.pending >= policy.pending_commands_max:
+    if is_choked(policy, link, instance):
         return
     _ping(turn, instance, link, period)
     _ask_for_info(turn, instance)
@@ -47,7 +47,7 @@ def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
     period = Millis(min(policy.ping_period, down_after))
     _keep_open(turn, shared, shared.link, ping_period(policy, down_after))
     _drop_if_stale(turn, shared, shared.link, down_after)
-    if not shared.link.is_up or _is_choked(policy, shared):
+    if not shared.link.is_up or is_choked(policy, shared.link, shared):
         return
     owed_nothing = shared.link.owes_since is None
     _ping(turn, shared, shared.link, period)
@@ -59,7 +59,7 @@ def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
 def greet_peer(turn: Turn, peer: Peer) -> None:
     """Publish our hello of one group to another Sentinel, if due."""
     policy = turn.state.policy
-    if not peer.shared.link.is_up or _is_choked(policy, peer.shared):
+    if not peer.shared.link.is_up or is_choked(policy, peer.shared.link, peer.shared):
         return
     if _is_due(turn, peer, peer.hello_sent_at, policy.publish_period):
         peer.hello_sent_at = turn.now
@@ -131,8 +131,10 @@ def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> boo
     return False
 
 
-def _is_choked(policy: Policy, shared: PeerLink) -> bool:
-    return shared.link.pending >= policy.pending_commands_max * len(shared.users)
+def is_choked(policy: Policy, link: Link, owner: Instance | PeerLink) -> bool:
+    """Whether so much is unanswered that routine questions wait."""
+    users = len(owner.users) if isinstance(owner, PeerLink) else 1
+    return link.pending >= policy.pending_commands_max * users
 
 
 def _keep_open(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
