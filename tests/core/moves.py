@@ -16,6 +16,7 @@ from everfly.core.model import (
     Engine,
     Epoch,
     GroupName,
+    HandOver,
     Hello,
     InstanceReport,
     LinkId,
@@ -89,12 +90,16 @@ reports = st.builds(
     engine=st.sampled_from(Engine),
     run_id=st.sampled_from(["", "1", "2"]),
     history=st.sampled_from(["", "h1", "h2"]),
+    history_before=st.sampled_from(["", "h1"]),
     offset=st.one_of(st.none(), st.integers(0, 3)),
     replicas=st.lists(places, max_size=3).map(tuple),
     primary=st.one_of(st.none(), places),
     primary_link_up=st.booleans(),
     primary_link_down_for=st.one_of(st.none(), st.integers(0, 60_000).map(Millis)),
+    is_syncing=st.booleans(),
     priority=st.sampled_from([0, 50, 100]),
+    hands_over=st.sampled_from(HandOver),
+    uptime_s=st.one_of(st.none(), st.integers(0, 3)),
 )
 group_settings = st.builds(
     GroupSettings,
@@ -105,6 +110,7 @@ group_settings = st.builds(
     reboot_down_after=st.sampled_from([0, 500]).map(Millis),
 )
 ask_answers = st.tuples(names, st.booleans(), st.one_of(st.none(), run_ids), epochs)
+errors = st.sampled_from([None, "NOPERM x"])
 pongs = st.sampled_from(["PONG", "LOADING", "MASTERDOWN", "BUSY x", "NOAUTH x", ""])
 
 
@@ -118,12 +124,23 @@ def link_facts() -> st.SearchStrategy[Make]:
     def informed(report: InstanceReport) -> Make:
         return lambda link: inputs.InfoReceived(link, report)
 
+    def lost(is_refusal: bool) -> Make:
+        return lambda link: inputs.LinkLost(link, "reset", is_refusal)
+
+    def taken_over(error: str | None) -> Make:
+        return lambda link: inputs.TakeOverAnswered(link, error)
+
+    def paused(answer: tuple[bool, str | None]) -> Make:
+        return lambda link: inputs.PauseAnswered(link, *answer)
+
     def fixed(make: Make) -> st.SearchStrategy[Make]:
         return st.just(make)
 
     return st.one_of(
         fixed(lambda link: inputs.Connected(link, "10.0.0.99")),
-        fixed(lambda link: inputs.LinkLost(link, "reset")),
+        st.booleans().map(lost),
+        errors.map(taken_over),
+        st.tuples(st.booleans(), errors).map(paused),
         fixed(inputs.HelloSent),
         fixed(inputs.ScriptKilled),
         fixed(inputs.ChannelHeard),
@@ -168,7 +185,16 @@ requests = st.one_of(
     st.builds(
         inputs.PolicyChanged,
         tokens,
-        st.sampled_from([(("ping_period", 50),), (("info_period", 50),), (("ask_period", 10),)]),
+        st.sampled_from(
+            [
+                (("ping_period", 50),),
+                (("info_period", 50),),
+                (("ask_period", 10),),
+                (("fast_down", True),),
+                (("forget_after", 500),),
+                (("hands_over", False),),
+            ]
+        ),
     ),
     st.builds(inputs.FailureSimulationRequested, tokens, st.booleans(), st.booleans()),
     st.builds(inputs.FlushRequested, tokens),
@@ -181,6 +207,7 @@ moves: st.SearchStrategy[Move] = st.one_of(
     st.builds(Live, st.sampled_from([300, 1_500]), dead, st.just(ME)),
     st.builds(Over, st.integers(0, 25), link_facts()),
     st.builds(Over, st.integers(0, 25), link_facts()),
+    st.builds(inputs.FailoverRequested, tokens, st.just(NAMES[0])),
     st.builds(inputs.HelloHeard, st.one_of(st.none(), st.just(LinkId(2))), hellos),
     st.builds(inputs.VoteRequested, tokens, places, epochs, st.one_of(st.none(), run_ids)),
     requests,

@@ -7,7 +7,16 @@ from core.moves import ME, PLACES, STATE, Live, Move, Over, Pass
 from everfly.core import effects, inputs
 from everfly.core.inputs import Input
 from everfly.core.machine import Machine
-from everfly.core.model import Address, Epoch, GroupName, InstanceReport, Instant, LinkId, Role
+from everfly.core.model import (
+    Address,
+    Epoch,
+    GroupName,
+    HandOver,
+    InstanceReport,
+    Instant,
+    LinkId,
+    Role,
+)
 from everfly.core.notices import Event
 from everfly.core.policy import Policy
 from everfly.core.snapshot import DurableState
@@ -19,7 +28,14 @@ COMMANDS = (
     | effects.SendScriptKill
     | effects.Ask
     | effects.Reconfigure
+    | effects.TakeOver
+    | effects.PauseWrites
+    | effects.ResumeWrites
 )
+POLICY = Policy()
+HANDS_OVER = dict(zip(PLACES, [*HandOver, HandOver.BY_PAUSE], strict=True))
+"""How each instance says that it hands over: one in each way."""
+
 STEPS_MAX = 100_000
 """A run of 50 moves of at most 31 s each takes fewer, with PINGs every 50 ms or more."""
 
@@ -120,6 +136,13 @@ class Run:
             case effects.Reconfigure():
                 self.follows[question.instance] = question.follow
                 return inputs.Reconfigured(link)
+            case effects.TakeOver():
+                self.follows[question.replica] = None
+                return inputs.TakeOverAnswered(link)
+            case effects.PauseWrites():
+                return inputs.PauseAnswered(link, is_paused=True)
+            case effects.ResumeWrites():
+                return inputs.PauseAnswered(link, is_paused=False)
             case _:
                 return inputs.HelloSent(link)
 
@@ -128,8 +151,16 @@ class Run:
         primary = self.follows[place]
         if primary is None:
             replicas = tuple(who for who, whom in self.follows.items() if whom == place)
-            return InstanceReport(role=Role.PRIMARY, replicas=replicas)
-        return InstanceReport(role=Role.REPLICA, primary=primary, primary_link_up=True)
+            return InstanceReport(
+                role=Role.PRIMARY, replicas=replicas, offset=1, hands_over=HANDS_OVER[place]
+            )
+        return InstanceReport(
+            role=Role.REPLICA,
+            primary=primary,
+            primary_link_up=True,
+            offset=1,
+            hands_over=HANDS_OVER[place],
+        )
 
     def give(self, fact: Input) -> None:
         assert len(self.log) < STEPS_MAX, "steps without end"
@@ -172,8 +203,18 @@ class Run:
         assert key not in self.votes, f"a second vote in epoch {epoch}"
         self.votes[key] = candidate
 
+    def check_hand_over(self, done: list[effects.Effect]) -> None:
+        for at, effect in enumerate(done):
+            if isinstance(effect, effects.PauseWrites | effects.TakeOver):
+                assert 0 < effect.limit <= POLICY.hand_over_limit + 2 * POLICY.hand_over_grace
+            if isinstance(effect, effects.ResumeWrites):
+                later = [each for each in done[at:] if isinstance(each, effects.Reconfigure)]
+                followers = {each.link for each in later if each.follow is not None}
+                assert effect.link not in followers, "it writes again before it is told to follow"
+
     def check(self, fact: Input, before: DurableState, done: list[effects.Effect]) -> None:
         after = self.machine.durable_state()
+        self.check_hand_over(done)
         writes = [effect.is_urgent for effect in done if isinstance(effect, effects.Persist)]
         assert before == after or writes, "state changed that nobody writes down"
         assert after.current_epoch >= before.current_epoch

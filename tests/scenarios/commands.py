@@ -1,24 +1,16 @@
-"""What a story can say, command by command: facts, requests, and how parties behave."""
+"""What a story can say: who there is, how parties behave, requests, and what to look at."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from everfly.core import inputs
-from everfly.core.effects import Purpose
-from everfly.core.model import Epoch, GroupName, Hello, InstanceReport, Role
+from everfly.core.effects import PauseWrites, SendInfo, TakeOver
+from everfly.core.model import Epoch, GroupName
 from everfly.core.snapshot import GroupState
-from scenarios.surroundings import Attitude, reply_of, run_id_of
-from scenarios.telling import Line, Telling, address_of, changed
+from scenarios.surroundings import Attitude, run_id_of
+from scenarios.telling import Commands, Line, Telling, address_of, changed
 from scenarios.words import TOPICS
 
-Command = Callable[[Telling, Line], None]
-
-COMMANDS: dict[str, Command] = {}
-
-
-def command(function: Command) -> Command:
-    COMMANDS[function.__name__.removesuffix("_").replace("_", "-")] = function
-    return function
+command = Commands()
 
 
 def topics(words: list[str]) -> list[str]:
@@ -67,7 +59,7 @@ def policy(story: Telling, line: Line) -> None:
         field = name.replace("-", "_")
         if not hasattr(story.world.policy, field):
             raise LookupError(f"no policy {name!r}")
-        setattr(story.world.policy, field, int(value))
+        setattr(story.world.policy, field, value == "yes" if value in {"yes", "no"} else int(value))
 
 
 @command
@@ -153,8 +145,12 @@ def says(story: Telling, line: Line) -> None:
 
 
 @command
-def withholds_info(story: Telling, line: Line) -> None:
-    story.party(line.words[0]).withholds_info = True
+def withholds(story: Telling, line: Line) -> None:
+    """Leave one kind of command open, and answer all else: withholds WHO info|pause|take-over;
+    or none any more: withholds WHO nothing.
+    """
+    kinds = {"info": SendInfo, "pause": PauseWrites, "take-over": TakeOver, "nothing": None}
+    story.party(line.words[0]).withholds = kinds[line.words[1]]
 
 
 @command
@@ -168,6 +164,12 @@ def disobeys(story: Telling, line: Line) -> None:
 
 
 @command
+def hands_over_not(story: Telling, line: Line) -> None:
+    """Let an instance refuse to pause its writes, or to take over: hands-over-not WHO WHY."""
+    story.party(line.words[0]).hand_over_error = " ".join(line.words[1:])
+
+
+@command
 def answers(story: Telling, line: Line) -> None:
     """Say what a Sentinel answers to our questions from now on, and to those left open."""
     party = story.party(line.words[0])
@@ -175,123 +177,6 @@ def answers(story: Telling, line: Line) -> None:
         None if line.words[1] == "nothing" else story.ask_answer(line.words[1], line.options)
     )
     story.world.become(party, party.attitude)
-
-
-# Facts, one by one.
-
-
-@command
-def connected(story: Telling, line: Line) -> None:
-    story.world.connect(story.world.wire(*story.end(line.words[0])))
-    story.world.settle()
-
-
-@command
-def lost(story: Telling, line: Line) -> None:
-    story.world.lose(story.world.wire(*story.end(line.words[0])), " ".join(line.words[1:]))
-    story.world.settle()
-
-
-@command
-def pong(story: Telling, line: Line) -> None:
-    wire = story.world.wire(*story.end(line.words[0]))
-    story.world.answer_by_hand(wire, inputs.Ponged(wire.id, " ".join(line.words[1:])))
-
-
-@command
-def info(story: Telling, line: Line) -> None:
-    party, purpose = story.end(line.words[0])
-    party.report = story.report(party.report, line.options)
-    wire = story.world.wire(party, purpose)
-    story.world.answer_by_hand(wire, inputs.InfoReceived(wire.id, party.report))
-
-
-@command
-def refused(story: Telling, line: Line) -> None:
-    link = story.world.wire(*story.end(line.words[0])).id
-    story.world.give(inputs.CommandRefused(link, " ".join(line.words[1:])))
-
-
-@command
-def reply(story: Telling, line: Line) -> None:
-    """Let a Sentinel answer once: reply WHO GROUP up|down [leader=WHO epoch=N]."""
-    wire = story.world.wire(story.party(line.words[0]))
-    answer = story.ask_answer(line.words[2], line.options)
-    story.world.answer_by_hand(wire, reply_of(wire, GroupName(line.words[1]), answer))
-
-
-@command
-def late(story: Telling, line: Line) -> None:
-    """Let a fact of the last link to a party that is no more come late: late WHO WHAT."""
-    party = story.party(line.words[0])
-    link = story.world.gone[party.name]
-    late: dict[str, inputs.Input] = {
-        "connected": inputs.Connected(link, "10.0.0.11"),
-        "lost": inputs.LinkLost(link, "late"),
-        "pong": inputs.Ponged(link, "PONG"),
-        "info": inputs.InfoReceived(link, InstanceReport(role=Role.PRIMARY, run_id="late")),
-        "heard": inputs.ChannelHeard(link),
-        "hello": inputs.HelloHeard(
-            link,
-            Hello(
-                address_of("10.9.9.9:26379"),
-                run_id_of("stranger"),
-                Epoch(99),
-                GroupName("cache"),
-                party.address,
-                Epoch(99),
-            ),
-        ),
-    }
-    story.world.give(late[line.words[1]])
-
-
-@command
-def hello(story: Telling, line: Line) -> None:
-    """Let a Sentinel say hello: hello WHO GROUP PRIMARY [epoch=N] [config-epoch=N]
-    [via=INSTANCE] [from=ADDRESS]; directly when not `via` an instance's channel."""
-    who = line.words[0]
-    link = None
-    if "via" in line.options:
-        link = story.world.wire(story.party(line.options["via"]), Purpose.CHANNEL).id
-    if "from" in line.options:
-        sender = address_of(line.options["from"])
-    else:
-        sender = story.party(who).address
-    hello = Hello(
-        sender,
-        run_id_of(who),
-        Epoch(int(line.options.get("epoch", "0"))),
-        GroupName(line.words[1]),
-        story.party(line.words[2]).address,
-        Epoch(int(line.options.get("config-epoch", "0"))),
-    )
-    story.world.give(inputs.HelloHeard(link, hello))
-
-
-@command
-def vote_request(story: Telling, line: Line) -> None:
-    """Let a Sentinel ask us: vote-request PRIMARY epoch=N [candidate=WHO]."""
-    candidate = line.options.get("candidate")
-    story.world.give(
-        inputs.VoteRequested(
-            story.token(),
-            story.party(line.words[0]).address,
-            Epoch(int(line.options["epoch"])),
-            None if candidate is None else run_id_of(candidate),
-        )
-    )
-
-
-@command
-def timer(story: Telling, line: Line) -> None:
-    story.world.give(inputs.TimerExpired())
-
-
-@command
-def asleep_until(story: Telling, line: Line) -> None:
-    """Let time pass while the process stands still."""
-    story.world.sleep(int(line.words[0]))
 
 
 # Requests.

@@ -11,15 +11,16 @@ A story is a text file. A line is one of:
 `retell` drops the `>` lines and puts in those that come true now; a story holds when nothing
 changes. Parties go by the names that the story gives them. Routine (pings, INFO, hellos, links,
 repeated questions to peers) is left out unless the story says `show TOPIC`. Commands are the
-functions of `commands`; the attitudes of parties are explained in `surroundings`.
+functions of `commands` and `facts`; the attitudes of parties are explained in `surroundings`.
 """
 
 from pathlib import Path
 
-from scenarios.commands import COMMANDS
+from scenarios import commands, facts
 from scenarios.telling import Line, Telling
 
 HERE = Path(__file__).parent
+COMMANDS = commands.command.named | facts.command.named
 
 
 class StoryError(Exception):

@@ -19,12 +19,15 @@ from everfly.core.effects import (
     Connect,
     Disconnect,
     Effect,
+    PauseWrites,
     Purpose,
     Reconfigure,
+    ResumeWrites,
     SendHello,
     SendInfo,
     SendPing,
     SendScriptKill,
+    TakeOver,
 )
 from everfly.core.inputs import (
     AskReplied,
@@ -34,9 +37,11 @@ from everfly.core.inputs import (
     InfoReceived,
     Input,
     LinkLost,
+    PauseAnswered,
     Ponged,
     Reconfigured,
     ScriptKilled,
+    TakeOverAnswered,
     TimerExpired,
 )
 from everfly.core.machine import Machine
@@ -47,7 +52,20 @@ from everfly.core.snapshot import DurableState
 STEPS_AT_ONE_INSTANT_MAX = 500
 """More steps than this without time going on are a busy loop."""
 
-Command = SendPing | SendInfo | SendHello | SendScriptKill | Ask | Reconfigure
+Command = (
+    SendPing
+    | SendInfo
+    | SendHello
+    | SendScriptKill
+    | Ask
+    | Reconfigure
+    | TakeOver
+    | PauseWrites
+    | ResumeWrites
+)
+
+REFUSALS = ("Connection refused", "Connection reset by peer")
+"""Reasons for the end of a link that prove that the process is gone, not the network."""
 
 
 class Attitude(Enum):
@@ -85,11 +103,13 @@ class Party:
     address: Address
     attitude: Attitude = Attitude.ABSENT
     report: InstanceReport = field(default_factory=InstanceReport)
-    withholds_info: bool = False
-    """It leaves INFO open and answers all else."""
+    withholds: type[Command] | None = None
+    """The one kind of command that it leaves open."""
     pong: str = "PONG"
     order_error: str | None = None
     """How it refuses an order to change its role; None: it obeys."""
+    hand_over_error: str | None = None
+    """How it refuses to take over, or to pause; None: it does."""
     answer: AskAnswer | None = None
     """None: it leaves questions for a vote open."""
 
@@ -209,7 +229,7 @@ class Surroundings:
 
     def lose(self, wire: Wire, reason: str) -> None:
         self._forget(wire.id)
-        self._queue.append(LinkLost(wire.id, reason))
+        self._queue.append(LinkLost(wire.id, reason, reason in REFUSALS))
 
     def answer_by_hand(self, wire: Wire, fact: Input) -> None:
         """Give an answer that a story words itself, to the first question that it fits."""
@@ -249,9 +269,7 @@ class Surroundings:
                     self._on_connect(effect)
                 case Disconnect():
                     self._forget(effect.link)
-                case (
-                    SendPing() | SendInfo() | SendHello() | SendScriptKill() | Ask() | Reconfigure()
-                ):
+                case _ if isinstance(effect, Command):
                     wire = self.wires[effect.link]
                     assert wire.is_up, f"{effect} over a link that is not up"
                     assert wire.purpose is Purpose.COMMANDS, f"{effect} over a channel"
@@ -274,7 +292,7 @@ class Surroundings:
         is_left_open = (
             party.attitude is not Attitude.WELL
             or (isinstance(command, Ask) and not party.answer)
-            or (isinstance(command, SendInfo) and party.withholds_info)
+            or type(command) is party.withholds
         )
         if is_left_open:
             wire.waiting.append(command)
@@ -296,6 +314,9 @@ def answer_of(wire: Wire, command: Command) -> Input:
         SendHello: lambda: HelloSent(wire.id),
         SendScriptKill: lambda: ScriptKilled(wire.id),
         Reconfigure: lambda: Reconfigured(wire.id, party.order_error),
+        TakeOver: lambda: TakeOverAnswered(wire.id, party.hand_over_error),
+        PauseWrites: lambda: PauseAnswered(wire.id, True, party.hand_over_error),
+        ResumeWrites: lambda: PauseAnswered(wire.id, False),
     }
     if isinstance(command, Ask):
         # Only asked of those who have an answer, or to see what kind of fact would fit.

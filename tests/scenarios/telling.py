@@ -1,9 +1,20 @@
 """The state of a story while it is told, and the words that its commands share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from everfly.core.effects import Ask, Purpose
-from everfly.core.model import Address, Engine, Epoch, InstanceReport, Millis, Role, RunId, Token
+from everfly.core.model import (
+    Address,
+    Engine,
+    Epoch,
+    HandOver,
+    InstanceReport,
+    Millis,
+    Role,
+    RunId,
+    Token,
+)
 from everfly.core.policy import GroupSettings
 from everfly.core.snapshot import DurableState
 from scenarios.surroundings import AskAnswer, Party, Surroundings, run_id_of
@@ -20,6 +31,17 @@ class Line:
 
     words: list[str]
     options: Options
+
+
+class Commands:
+    """What a story can say, by its name; a decorator that names a function's command after it."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Command] = {}
+
+    def __call__(self, function: "Command") -> "Command":
+        self.named[function.__name__.removesuffix("_").replace("_", "-")] = function
+        return function
 
 
 class Telling:
@@ -100,10 +122,17 @@ class Telling:
                 return {"replicas": tuple(party.address for party in named)}
             case "primary":
                 return {"primary": None if number is None else self.party(value).address}
+            case "hands-over":
+                return {"hands_over": HandOver(value)}
+            case "syncing":
+                return {"is_syncing": value == "yes"}
             case "link":
                 return {"primary_link_up": value == "up"}
             case _:
                 raise LookupError(f"INFO has no field {name!r} here")
+
+
+Command = Callable[[Telling, Line], None]
 
 
 def address_of(text: str, ip: str = "") -> Address:

@@ -14,15 +14,18 @@ from everfly.core.effects import (
     Effect,
     Explain,
     Notify,
+    PauseWrites,
     Persist,
     Reconfigure,
     ReconfigureClients,
     Refused,
     Result,
+    ResumeWrites,
     SendHello,
     SendInfo,
     SendPing,
     SendScriptKill,
+    TakeOver,
     Vote,
 )
 from everfly.core.model import Address, LinkId, RunId
@@ -76,12 +79,10 @@ class Words:
                 notice = effect.notice
                 return self.plain(f"{notice.event.wire} {notice.payload}")
             case Explain():
-                return self.plain(f"because {effect.decision}: {'; '.join(effect.facts)}")
-            case Reconfigure():
-                what = f"follow {self.place(effect.follow)}" if effect.follow else "become primary"
-                place = self.place(effect.instance)
-                assert place == links[effect.link], "the order goes to whom it names"
-                return f"order {place} to {what}, epoch {effect.epoch}"
+                facts = f": {'; '.join(effect.facts)}" if effect.facts else ""
+                return self.plain(f"because {effect.decision}{facts}")
+            case Reconfigure() | TakeOver() | PauseWrites() | ResumeWrites():
+                return self._order(effect, links[effect.link])
             case ReconfigureClients():
                 role = "leader" if effect.is_leader else "observer"
                 return (
@@ -96,6 +97,22 @@ class Words:
                 return "crash"
             case _:
                 return self._traffic(effect, links)
+
+    def _order(self, effect: Reconfigure | TakeOver | PauseWrites | ResumeWrites, to: str) -> str:
+        match effect:
+            case Reconfigure():
+                assert self.place(effect.instance) == to, "the order goes to whom it names"
+                what = f"follow {self.place(effect.follow)}" if effect.follow else "become primary"
+                return f"order {to} to {what}, epoch {effect.epoch}"
+            case TakeOver():
+                assert self.place(effect.replica) == to, "the order goes to whom it names"
+                return f"order {to} to take over in {effect.limit} ms, epoch {effect.epoch}"
+            case PauseWrites():
+                return f"pause writes at {to} for {effect.limit} ms"
+            case ResumeWrites():
+                return f"resume writes at {to}"
+            case _:
+                assert_never(effect)
 
     def _traffic(
         self,
