@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from everfly.core.effects import Ask, Connect, Effect, Reconfigure, Result
+from everfly.core.effects import Ask, Connect, Effect, Reconfigure, Result, TakeOver
 from everfly.core.inputs import Input
 from everfly.core.model import Address, GroupName, Hello, Instant, LinkId, Millis, RunId, Token
 from everfly.core.snapshot import DurableState, GroupView
@@ -99,6 +99,15 @@ class RecordedLinks:
 
     def reconfigure(self, effect: Reconfigure) -> None:
         self.sent.append(("reconfigure", effect.link))
+
+    def take_over(self, effect: TakeOver) -> None:
+        self.sent.append(("take over", effect.link))
+
+    def pause_writes(self, link: LinkId, limit: Millis) -> None:
+        self.sent.append(("pause", link, limit))
+
+    def resume_writes(self, link: LinkId) -> None:
+        self.sent.append(("resume", link))
 
     def end_turn(self) -> None:
         self.turns += 1

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from everfly.core.model import Address, Engine, Millis, Role
+from everfly.core.model import Address, Engine, HandOver, Millis, Role
 from everfly.engines import dialect
 
 PRIMARY = "72d411e4938eeddc07a7d271d769d277d217d812"
@@ -160,3 +160,38 @@ def test_dragonfly_is_sent_only_what_it_understands() -> None:
     )
     assert dialect.promote_commands(Engine.DRAGONFLY)[1] == ("SLAVEOF", "NO", "ONE")
     assert dialect.end_grace_commands(Engine.DRAGONFLY) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "hands_over"),
+    [
+        (DRAGONFLY_SERVER, HandOver.BY_TAKEOVER),
+        ("redis_version:7.2.4 server_name:valkey valkey_version:9.1.2", HandOver.BY_PAUSE),
+        ("redis_version:7.0.15", HandOver.BY_PAUSE),
+        ("redis_version:6.2.0", HandOver.BY_PAUSE),
+        ("redis_version:10.0.0", HandOver.BY_PAUSE),
+        ("redis_version:6.0.16", HandOver.NONE),
+        ("redis_version:5.0.14", HandOver.NONE),
+        ("redis_version:unstable", HandOver.NONE),
+        ("role:master", HandOver.NONE),
+    ],
+)
+@pytest.mark.parametrize("role", ["master", "slave"])
+def test_each_engine_hands_over_in_its_way_in_either_role(
+    text: str, hands_over: HandOver, role: str
+) -> None:
+    assert dialect.report(fields(text) | {"role": role}).hands_over is hands_over
+
+
+def test_a_pause_is_of_writes_only_and_limited() -> None:
+    assert dialect.pause_command(Millis(6_000)) == ("CLIENT", "PAUSE", "6000", "WRITE")
+    assert dialect.resume_command() == ("CLIENT", "UNPAUSE")
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "seconds"), [(1, "1"), (999, "1"), (1_999, "1"), (5_000, "5")]
+)
+def test_a_takeover_is_limited_to_whole_seconds_that_fit_but_never_to_none(
+    limit_ms: int, seconds: str
+) -> None:
+    assert dialect.take_over_command(Millis(limit_ms)) == ("REPLTAKEOVER", seconds)

@@ -13,14 +13,17 @@ from everfly.core.effects import (
     Crash,
     Explain,
     Notify,
+    PauseWrites,
     Persist,
     Reconfigure,
     ReconfigureClients,
+    ResumeWrites,
     SendHello,
     SendPing,
+    TakeOver,
     Vote,
 )
-from everfly.core.inputs import HelloSent, Reconfigured
+from everfly.core.inputs import HelloSent, Reconfigured, TakeOverAnswered
 from everfly.core.model import Address, Epoch, GroupName, Hello, LinkId, Millis, RunId, Token
 from everfly.core.notices import Event, Notice
 from everfly.core.policy import GroupSettings
@@ -254,6 +257,39 @@ async def test_an_order_of_an_older_epoch_than_the_saved_one_is_not_sent() -> No
         it.do(SAVE, order(8))
         await turns()
         assert it.sent == ["reconfigure", "reconfigure"]
+
+
+async def test_a_take_over_of_an_older_epoch_than_the_saved_one_is_not_sent() -> None:
+    def order(epoch: int) -> TakeOver:
+        return TakeOver(LINK, GROUP, PRIMARY, Epoch(epoch), Millis(5_000))
+
+    async with bench(state_with(5)) as it:
+        it.do(order(5))
+        assert it.sent == ["take over"]
+        it.do(order(4))
+        assert it.sent == ["take over"]
+        (fact,) = it.requests.facts
+        assert isinstance(fact, TakeOverAnswered)
+        assert fact.link == LINK
+        assert fact.error is not None
+        assert "epoch 4 is older than 5" in fact.error
+
+
+async def test_clients_wait_and_write_again_only_once_the_epoch_is_on_disk_and_in_order() -> None:
+    async with bench() as it:
+        it.disk.is_slow = True
+        follow = Reconfigure(LINK, GROUP, PRIMARY, PRIMARY, Epoch(1))
+        it.do(SAVE, PauseWrites(LINK, Millis(6_000)))
+        it.do(follow, ResumeWrites(LINK))
+        await it.disk.begun()
+        assert it.sent == []
+        it.disk.finish()
+        await turns()
+        assert it.links.sent == [
+            ("pause", LINK, Millis(6_000)),
+            ("reconfigure", LINK),
+            ("resume", LINK),
+        ]
 
 
 async def test_the_end_writes_what_was_gathered() -> None:

@@ -3,9 +3,6 @@ import contextlib
 import logging
 import random
 import socket
-import ssl
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -21,105 +18,17 @@ from everfly.core.inputs import (
     Input,
     LinkLost,
     Ponged,
-    Reconfigured,
     ScriptKilled,
 )
-from everfly.core.model import Address, Engine, Epoch, GroupName, Hello, LinkId, Role, RunId
+from everfly.core.model import Address, Engine, Epoch, GroupName, Hello, LinkId, Role
 from everfly.runtime.link import LinkPool, Shell
 from everfly.runtime.link_connection import COMMAND_REPLY_BYTES_MAX
 from everfly.runtime.resolver import Resolver
-from loopback import SUBSCRIBED, Answers, ScriptedInstance, bulk, message, scripted_instance, usual
+from link_bench import GROUP, HELLO, ONE, PEER, SETNAME, TWO, LinkSettings, bench
+from loopback import SUBSCRIBED, bulk, message, scripted_instance, usual
 from shell_doubles import ME, turns, until
 
-GROUP = GroupName("cache")
-PEER = RunId("b" * 40)
-ONE, TWO = LinkId(1), LinkId(2)
-HELLO = Hello(
-    Address("127.0.0.2", 26379), PEER, Epoch(3), GROUP, Address("127.0.0.1", 6379), Epoch(2)
-)
 HELLO_BYTES = b"127.0.0.2,26379," + PEER.encode() + b",3,cache,127.0.0.1,6379,2"
-SETNAME = [b"CLIENT", b"SETNAME", b"sentinel-aaaaaaaa-cmd"]
-TRANSACTION = [
-    [b"CONFIG", b"REWRITE"],
-    [b"CLIENT", b"KILL", b"TYPE", b"normal"],
-    [b"CLIENT", b"KILL", b"TYPE", b"pubsub"],
-    [b"EXEC"],
-]
-
-
-@dataclass
-class LinkSettings:
-    resolves_hostnames: bool = False
-    shows_hostnames: bool = False
-    source_host: str = ""
-    group_login: tuple[str, str] = ("", "")
-    peer_login: tuple[str, str] = ("", "")
-    renamed: dict[str, str] = field(default_factory=dict)
-
-    def credentials(self, group: GroupName | None) -> tuple[str, str]:
-        return self.peer_login if group is None else self.group_login
-
-    def command_name(self, group: GroupName | None, command: str) -> str:
-        return command if group is None else self.renamed.get(command, command)
-
-    def tls(self, group: GroupName | None) -> ssl.SSLContext | None:
-        del group
-        return None
-
-
-class Bench:
-    """A pool and the facts that it told."""
-
-    def __init__(
-        self, tasks: asyncio.TaskGroup, settings: LinkSettings, resolver: Resolver
-    ) -> None:
-        self.facts: list[Input] = []
-        self.settings = settings
-        self.pool = LinkPool(ME, Shell(self.facts.append, tasks, resolver, settings))
-
-    def take(self) -> list[Input]:
-        facts, self.facts[:] = list(self.facts), []
-        return facts
-
-    async def told(self, count: int) -> list[Input]:
-        """Wait for so many facts, and take them."""
-        await until(lambda: len(self.facts) >= count)
-        return self.take()
-
-    async def open(
-        self,
-        instance: ScriptedInstance,
-        purpose: Purpose = Purpose.COMMANDS,
-        *,
-        link: LinkId = ONE,
-        group: GroupName | None = GROUP,
-        host: str = "127.0.0.1",
-    ) -> None:
-        """Connect, and wait until the introduction was answered."""
-        visits = len(instance.visits)
-        self.pool.connect(Connect(link, Address(host, instance.port), purpose, group))
-        await until(lambda: self.facts)
-        await until(lambda: len(instance.visits) > visits and instance.visits[-1].commands)
-        await until(lambda: not self.is_waiting_for_introduction(instance))
-        await turns(20)
-
-    @staticmethod
-    def is_waiting_for_introduction(instance: ScriptedInstance) -> bool:
-        return not any(command[0].upper() == b"CLIENT" or command[1:2] == [b"SETNAME"]
-                       for command in instance.visits[-1].commands)  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def bench(
-    settings: LinkSettings | None = None, names: dict[str, str] | None = None
-) -> AsyncIterator[Bench]:
-    resolver = Resolver(lambda host: (names or {})[host])
-    async with asyncio.TaskGroup() as tasks:
-        it = Bench(tasks, settings or LinkSettings(), resolver)
-        yield it
-        it.pool.close()
-    await resolver.close()
-    await turns()
 
 
 async def test_a_command_link_introduces_itself_and_carries_commands() -> None:
@@ -381,79 +290,6 @@ async def test_info_of_the_same_bytes_is_the_same_report_and_is_kept_with_its_ag
         assert known is not None
         assert 0 <= known[0] < 5000
         assert known[1] == usual([b"INFO"])[5:-2]
-
-
-async def test_an_order_is_a_transaction_that_cuts_the_clients() -> None:
-    async with scripted_instance() as instance, bench() as it:
-        await it.open(instance)
-        it.take()
-        instance.answer = transacting(b"*4\r\n+OK\r\n-ERR no config file\r\n:1\r\n:0\r\n")
-        it.pool.reconfigure(Reconfigure(ONE, GROUP, HELLO.primary, None, Epoch(1)))
-        follow = Address("db", 6380, "10.0.0.8")
-        it.pool.reconfigure(Reconfigure(ONE, GROUP, HELLO.primary, follow, Epoch(1)))
-        it.pool.end_turn()
-        assert await it.told(2) == [Reconfigured(ONE), Reconfigured(ONE)]
-        assert instance.visit.commands[1:] == [
-            [b"MULTI"], [b"SLAVEOF", b"NO", b"ONE"], *TRANSACTION,
-            [b"MULTI"], [b"SLAVEOF", b"10.0.0.8", b"6380"], *TRANSACTION,
-        ]  # fmt: skip
-
-
-async def test_an_order_speaks_the_dialect_of_the_engine_also_after_a_reconnection() -> None:
-    async with scripted_instance() as instance, bench() as it:
-        instance.answer = lambda command: (
-            bulk(b"redis_version:7.4.0\r\ndragonfly_version:df-v1.40.0\r\nrole:slave\r\n")
-            if command == [b"INFO"]
-            else b"+OK\r\n"
-        )
-        await it.open(instance)
-        it.pool.ask_info(ONE)
-        it.pool.end_turn()
-        await it.told(2)
-        it.pool.disconnect(ONE)
-        await it.open(instance, link=TWO)
-        it.take()
-        instance.answer = transacting(b"*1\r\n+OK\r\n")
-        it.pool.reconfigure(Reconfigure(TWO, GROUP, HELLO.primary, None, Epoch(1)))
-        it.pool.end_turn()
-        assert await it.told(1) == [Reconfigured(TWO)]
-        assert instance.visits[1].commands[1:] == [
-            [b"MULTI"], [b"SLAVEOF", b"NO", b"ONE"], [b"EXEC"]
-        ]  # fmt: skip
-
-
-def transacting(outcome: bytes, *, queued: bytes = b"+QUEUED\r\n") -> Answers:
-    def answer(command: list[bytes]) -> bytes:
-        match command[0]:
-            case b"MULTI":
-                return b"+OK\r\n"
-            case b"EXEC":
-                return outcome
-            case b"SLAVEOF":
-                return queued
-            case _:
-                return b"+QUEUED\r\n"
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("queued", "outcome", "error"),
-    [
-        (b"+QUEUED\r\n", b"*2\r\n-READONLY no\r\n+OK\r\n", "READONLY no"),
-        (b"-NOPERM no\r\n", b"-EXECABORT discarded\r\n", "NOPERM no"),
-        (b"+QUEUED\r\n", b"-LOADING busy\r\n", "LOADING busy"),
-        (b"+QUEUED\r\n", b"$-1\r\n", "unexpected reply to EXEC: None"),
-    ],
-)
-async def test_a_refused_order_tells_why(queued: bytes, outcome: bytes, error: str) -> None:
-    async with scripted_instance() as instance, bench() as it:
-        await it.open(instance)
-        it.take()
-        instance.answer = transacting(outcome, queued=queued)
-        it.pool.reconfigure(Reconfigure(ONE, GROUP, HELLO.primary, None, Epoch(1)))
-        it.pool.end_turn()
-        assert await it.told(1) == [Reconfigured(ONE, error)]
 
 
 async def test_nobody_listening_is_a_refusal() -> None:
