@@ -114,14 +114,20 @@ def hello(turn: Turn, group: Group, local_host: str) -> Hello:
     """Say who we are and what we know of a group."""
     state = turn.state
     current = group.current.address
-    return Hello(
-        sender=Address(state.announce_host or local_host, state.announce_port or state.port),
-        sender_run_id=state.me,
-        current_epoch=state.current_epoch,
-        group=group.name,
-        primary=Address(turn.shown(current), current.port),
-        config_epoch=group.config_epoch,
-    )
+    host, port = state.announce_host or local_host, state.announce_port or state.port
+    facts = (host, port, state.current_epoch, turn.shown(current), current.port)
+    if group.said is None or group.said[0] != (facts, group.config_epoch):
+        # It is said several times a second and changes about never.
+        said = Hello(
+            sender=Address(host, port),
+            sender_run_id=state.me,
+            current_epoch=state.current_epoch,
+            group=group.name,
+            primary=Address(turn.shown(current), current.port),
+            config_epoch=group.config_epoch,
+        )
+        group.said = ((facts, group.config_epoch), said)
+    return group.said[1]
 
 
 def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> bool:

@@ -12,6 +12,7 @@ from everfly.core.model import (
     Address,
     Epoch,
     GroupName,
+    Hello,
     InstanceReport,
     Instant,
     LinkId,
@@ -231,6 +232,8 @@ class Group(Timed):
     splits: int = 0
     """Split votes in a row, each retried promptly."""
     failover: Failover | None = None
+    said: tuple[object, Hello] | None = None
+    """Our last hello of this group, and the facts that it was made of."""
     histories: dict[str, None] = field(default_factory=dict)
     """Histories that its primaries have had, oldest first."""
 

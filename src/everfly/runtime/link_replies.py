@@ -26,7 +26,7 @@ from everfly.core.model import Address, Engine, Epoch, GroupName, InstanceReport
 from everfly.engines.dialect import report
 from everfly.runtime.hostnames import Hostnames
 from everfly.runtime.link_connection import Link, shown
-from everfly.wire.info import parse_info
+from everfly.wire.info import parse_info, sections
 from everfly.wire.resp import ErrorReply, Reply, to_text
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,11 @@ class InfoMemory:
     def read(self, address: Address, text: bytes) -> InstanceReport:
         """Return what INFO says, and keep it."""
         known = self._known.pop(address, None)
-        said = known.report if known and known.text == text else report(parse_info(text))
+        said = (
+            known.report
+            if known and known.text == text
+            else report(parse_info(sections(text, "Server", "Replication")))
+        )
         self._known[address] = KnownInfo(text, said, self._clock())
         if len(self._known) > INFOS_MAX:
             del self._known[next(iter(self._known))]
