@@ -8,8 +8,8 @@ Two ways, by engine (`HandOver`):
   clients, who look for the new one. If we die half-way the pause ends by itself and nothing has
   happened, or peers hear of the promotion and demote the old primary.
 
-When an engine refuses, the failover goes on as genuine Sentinels do it: beside the old primary.
-When it only takes too long, it is given up where that is safe.
+When an engine cannot, the failover goes on as genuine Sentinels do it: beside the old primary.
+When it only takes too long, or fails, it is given up where that is safe.
 """
 
 from everfly.core import probing
@@ -18,6 +18,10 @@ from everfly.core.model import Address, Epoch, HandOver, Instant, Millis
 from everfly.core.notices import Event
 from everfly.core.records import Failover, Group, Instance, Reconf
 from everfly.core.turn import Turn
+
+CANNOT = ("NOPERM", "ERR unknown command")
+"""Beginnings of refusals of REPLTAKEOVER by which another try would be refused too. Others tell
+that it failed and that all is as before: `ReplTakeOver`, dragonfly/src/server/server_family.cc."""
 
 
 def can_begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> bool:
@@ -85,8 +89,12 @@ def on_take_over_answered(turn: Turn, group: Group, error: str | None) -> None:
     if error is None:
         probing.want_info(turn, chosen(failover))
         return
-    turn.explain(group, "the take-over was refused", error)
-    _promote_beside(turn, group, failover)
+    if error.startswith(CANNOT):
+        turn.explain(group, "the take-over was refused", error)
+        _promote_beside(turn, group, failover)
+        return
+    # Clients write to the primary again: a promotion beside it would lose what they write.
+    _give_up(turn, group, "the take-over failed; the primary stays", error)
 
 
 def on_pause_answered(turn: Turn, instance: Instance, error: str | None) -> None:
@@ -172,11 +180,11 @@ def _resume(turn: Turn, instance: Instance) -> None:
     turn.emit(ResumeWrites(link.open_id))
 
 
-def _give_up(turn: Turn, group: Group, decision: str) -> None:
+def _give_up(turn: Turn, group: Group, decision: str, *facts: str) -> None:
     """Leave the role where it is."""
     failover = group.failover
     assert failover is not None, "a hand-over is under way"
-    turn.explain(group, decision)
+    turn.explain(group, decision, *facts)
     turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
     abort(turn, group, failover)
     # The wait is for attempts that may have half happened; this one has not.
