@@ -39,7 +39,7 @@ class Commands:
     def check_allowed(self, connection: Connection, name: str) -> None:
         if not connection.is_admitted and name not in ("AUTH", "HELLO", "QUIT"):
             raise Error("NOAUTH Authentication required.")
-        if self.is_refusing and name != "PING":
+        if self.is_refusing and name not in ("PING", "DOUBLEACK"):
             raise Error("LOADING Dragonfly is loading the dataset in memory")
         if self.link_state == "full_sync" and name in {"PING"} | READS - {"DBSIZE"} | WRITES:
             raise Error("LOADING Dragonfly is loading the dataset in memory")
