@@ -21,17 +21,6 @@ from everfly.core.notices import Event
 from everfly.core.policy import Policy
 from everfly.core.snapshot import DurableState
 
-COMMANDS = (
-    effects.SendPing
-    | effects.SendInfo
-    | effects.SendHello
-    | effects.SendScriptKill
-    | effects.Ask
-    | effects.Reconfigure
-    | effects.TakeOver
-    | effects.PauseWrites
-    | effects.ResumeWrites
-)
 POLICY = Policy()
 HANDS_OVER = dict(zip(PLACES, [*HandOver, HandOver.BY_PAUSE], strict=True))
 """How each instance says that it hands over: one in each way."""
@@ -189,7 +178,7 @@ class Run:
             elif isinstance(effect, effects.Disconnect):
                 assert effect.link not in self.gone, "what is closed is not closed again"
                 self.forget(effect.link)
-            elif isinstance(effect, COMMANDS):
+            elif isinstance(effect, effects.Command):
                 assert effect.link in self.up, f"{effect} over a link that is not up"
                 assert self.where[effect.link].purpose is effects.Purpose.COMMANDS
                 self.asked.append((effect.link, effect))

@@ -16,6 +16,7 @@ from hashlib import sha1
 
 from everfly.core.effects import (
     Ask,
+    Command,
     Connect,
     Disconnect,
     Effect,
@@ -51,18 +52,6 @@ from everfly.core.snapshot import DurableState
 
 STEPS_AT_ONE_INSTANT_MAX = 500
 """More steps than this without time going on are a busy loop."""
-
-Command = (
-    SendPing
-    | SendInfo
-    | SendHello
-    | SendScriptKill
-    | Ask
-    | Reconfigure
-    | TakeOver
-    | PauseWrites
-    | ResumeWrites
-)
 
 REFUSALS = ("Connection refused", "Connection reset by peer")
 """Reasons for the end of a link that prove that the process is gone, not the network."""

@@ -234,10 +234,8 @@ class Answer:
     result: Result
 
 
-Effect = (
-    Connect
-    | Disconnect
-    | SendPing
+Command = (
+    SendPing
     | SendInfo
     | SendHello
     | SendScriptKill
@@ -246,6 +244,13 @@ Effect = (
     | TakeOver
     | PauseWrites
     | ResumeWrites
+)
+"""What goes over a command link that is up, and is answered by one `inputs.Reply`."""
+
+Effect = (
+    Connect
+    | Disconnect
+    | Command
     | Persist
     | Notify
     | Explain

@@ -3,10 +3,8 @@
 A fact names the link it came over (`LinkId` of one connection attempt). Facts of a link that the
 core has given up are ignored, so the shell need not race to silence it.
 
-Each command that an effect sends over a link (`SendPing`, `SendInfo`, `SendHello`, `Ask`,
-`Reconfigure`, `SendScriptKill`) is answered by exactly one of `Ponged`, `InfoReceived`,
-`HelloSent`, `AskReplied`, `Reconfigured`, `ScriptKilled` or, for an error reply where none of
-these fits, `CommandRefused`; or the link ends in `LinkLost`.
+Each command that goes over a link (`effects.Command`) is answered by exactly one `Reply`, which is
+`CommandRefused` for an error where no other fits; or the link ends in `LinkLost`.
 """
 
 from dataclasses import dataclass
@@ -239,11 +237,8 @@ class FlushRequested:
     token: Token
 
 
-Input = (
-    TimerExpired
-    | Connected
-    | LinkLost
-    | Ponged
+Reply = (
+    Ponged
     | InfoReceived
     | HelloSent
     | AskReplied
@@ -252,10 +247,14 @@ Input = (
     | PauseAnswered
     | ScriptKilled
     | CommandRefused
-    | ChannelHeard
-    | HelloHeard
-    | VoteRequested
-    | MonitorRequested
+)
+"""What answers a command."""
+
+LinkFact = Connected | LinkLost | ChannelHeard | Reply
+"""What happens to one link."""
+
+Request = (
+    MonitorRequested
     | RemoveRequested
     | ResetRequested
     | FailoverRequested
@@ -265,3 +264,6 @@ Input = (
     | FailureSimulationRequested
     | FlushRequested
 )
+"""What people and clients want."""
+
+Input = TimerExpired | LinkFact | HelloHeard | VoteRequested | Request

@@ -40,14 +40,14 @@ from everfly.core.inputs import (
     CommandRefused,
     Connected,
     HelloHeard,
-    HelloSent,
     InfoReceived,
     Input,
+    LinkFact,
     LinkLost,
     PauseAnswered,
     Ponged,
     Reconfigured,
-    ScriptKilled,
+    Reply,
     TakeOverAnswered,
     TimerExpired,
     VoteRequested,
@@ -58,21 +58,6 @@ from everfly.core.policy import Policy
 from everfly.core.records import FailoverState, Group, Instance, Link, Peer, PeerLink, Timed
 from everfly.core.snapshot import DurableState, GroupView
 from everfly.core.turn import State, Turn
-
-_LinkFact = (
-    Connected
-    | LinkLost
-    | Ponged
-    | InfoReceived
-    | HelloSent
-    | AskReplied
-    | Reconfigured
-    | TakeOverAnswered
-    | PauseAnswered
-    | ScriptKilled
-    | CommandRefused
-    | ChannelHeard
-)
 
 
 class Machine:
@@ -107,30 +92,14 @@ class Machine:
         turn = Turn(self._state, now)
         if detector.check_tilt(turn, self.next_deadline()):
             self._look_at_all(turn)
-        match input:
-            case TimerExpired():
-                pass
-            case HelloHeard():
-                self._on_hello(turn, input)
-            case VoteRequested():
-                self._on_vote_requested(turn, input)
-            case (
-                Connected()
-                | LinkLost()
-                | Ponged()
-                | InfoReceived()
-                | HelloSent()
-                | AskReplied()
-                | Reconfigured()
-                | TakeOverAnswered()
-                | PauseAnswered()
-                | ScriptKilled()
-                | CommandRefused()
-                | ChannelHeard()
-            ):
-                self._on_link_fact(turn, input)
-            case _:
-                requests.carry_out(turn, input)
+        if isinstance(input, LinkFact):
+            self._on_link_fact(turn, input)
+        elif isinstance(input, HelloHeard):
+            self._on_hello(turn, input)
+        elif isinstance(input, VoteRequested):
+            self._on_vote_requested(turn, input)
+        elif not isinstance(input, TimerExpired):
+            requests.carry_out(turn, input)
         self._look_where_due(turn)
         return turn.effects
 
@@ -174,7 +143,7 @@ class Machine:
 
     # Facts.
 
-    def _on_link_fact(self, turn: Turn, fact: _LinkFact) -> None:
+    def _on_link_fact(self, turn: Turn, fact: LinkFact) -> None:
         found = self._state.links.get(fact.link)
         if found is None:
             return
@@ -239,21 +208,7 @@ class Machine:
             event = Event.LINK_LOST
         turn.notify(event, owner, f"#{fact.reason}")
 
-    def _on_reply(
-        self,
-        turn: Turn,
-        link: Link,
-        owner: Instance | PeerLink,
-        fact: Ponged
-        | InfoReceived
-        | HelloSent
-        | AskReplied
-        | Reconfigured
-        | TakeOverAnswered
-        | PauseAnswered
-        | ScriptKilled
-        | CommandRefused,
-    ) -> None:
+    def _on_reply(self, turn: Turn, link: Link, owner: Instance | PeerLink, fact: Reply) -> None:
         if probing.is_choked(self._state.policy, link, owner):
             turn.wake(owner, turn.now)
         link.pending -= 1

@@ -16,24 +16,13 @@ from everfly.core.inputs import (
     MonitorRequested,
     PolicyChanged,
     RemoveRequested,
+    Request,
     ResetRequested,
     SettingsChanged,
 )
 from everfly.core.model import Token
 from everfly.core.notices import Event
 from everfly.core.turn import Turn
-
-Request = (
-    MonitorRequested
-    | RemoveRequested
-    | ResetRequested
-    | FailoverRequested
-    | SettingsChanged
-    | AnnouncementChanged
-    | PolicyChanged
-    | FailureSimulationRequested
-    | FlushRequested
-)
 
 
 def carry_out(turn: Turn, request: Request) -> None:  # noqa: C901 - one case a request

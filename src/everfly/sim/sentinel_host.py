@@ -12,6 +12,7 @@ from everfly.core import inputs
 from everfly.core.effects import (
     Answer,
     Ask,
+    Command,
     Connect,
     Crash,
     Disconnect,
@@ -274,18 +275,7 @@ class SimSentinel:
 
         connection.send(self, lambda: instance.subscribers.__setitem__(connection, hear))
 
-    def _send(
-        self,
-        effect: SendPing
-        | SendInfo
-        | SendHello
-        | SendScriptKill
-        | Ask
-        | Reconfigure
-        | TakeOver
-        | PauseWrites
-        | ResumeWrites,
-    ) -> None:
+    def _send(self, effect: Command) -> None:
         connection = self._links.get(effect.link)
         if connection is None:
             return
