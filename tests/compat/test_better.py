@@ -14,7 +14,7 @@ import pytest
 from hiredis import ReplyError
 
 from event_log import EventLog
-from kinds import OURS, Kind, missing
+from kinds import OURS, Kind, missing, needs_patience
 from processes import Connection, until
 from servers import Deployment, Instance
 
@@ -31,6 +31,7 @@ BOTH = pytest.mark.parametrize(
             id="genuine",
             marks=[
                 pytest.mark.skipif(bool(missing(GENUINE)), reason=missing(GENUINE) or ""),
+                pytest.mark.skipif(bool(needs_patience()), reason=needs_patience()),
                 pytest.mark.xfail(strict=True, reason="what genuine Sentinels do not do"),
             ],
         ),

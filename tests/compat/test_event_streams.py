@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from event_log import EventLog
-from kinds import OURS, Kind, missing
+from kinds import OURS, Kind, missing, needs_patience
 from processes import until
 from servers import Deployment, Shape
 
@@ -116,6 +116,7 @@ def _plain(event: str, names: dict[str, str]) -> str:
     return re.sub(r"\b[0-9a-f]{40}\b", "ID", event)
 
 
+@pytest.mark.skipif(bool(needs_patience()), reason=needs_patience())
 @pytest.mark.skipif(bool(missing(YARDSTICK)), reason=missing(YARDSTICK) or "")
 def test_the_same_history_is_told_in_the_same_events() -> None:
     assert OURS is not YARDSTICK
