@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# All tests but those that are pure and measured for coverage.
+REAL := tests --ignore tests/core --ignore tests/scenarios
 
 .PHONY: up test test-fast lint format bench soak fuzz sim clean lock help
 
@@ -34,7 +36,9 @@ test: $(STAMP) lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -p no:xdist tests/core tests/scenarios
 	$(BIN)/coverage report --fail-under=100
-	$(BIN)/pytest -q -n 2 --dist loadgroup tests --ignore tests/core --ignore tests/scenarios
+	$(BIN)/pytest -q -n 2 --dist loadgroup $(REAL) || { \
+	  echo "some failed beside all others: they are run again, alone" >&2; \
+	  $(BIN)/pytest -q --last-failed --last-failed-no-failures none -p no:randomly $(REAL); }
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -q tests/core tests/scenarios tests/wire
