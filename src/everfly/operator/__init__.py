@@ -1,0 +1,1 @@
+"""The Kubernetes operator for the `Dragonfly` resource."""
