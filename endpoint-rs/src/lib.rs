@@ -1,0 +1,13 @@
+//! The data plane of the Everfly endpoint: one stable address that follows a group's primary.
+//!
+//! Clients talk RESP to it; it forwards their commands to the primary of the moment, holds them
+//! while the primary changes, and says so where it cannot know whether a command was executed.
+//!
+//! The pure half (`resp`, `command`, `session`, `gate`) reads no socket and no clock: it turns
+//! bytes and instants that are given to it into verdicts. All IO is in the other modules.
+
+pub mod command;
+pub mod gate;
+pub mod resp;
+pub mod session;
+mod sync;
