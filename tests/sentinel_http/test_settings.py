@@ -6,9 +6,9 @@ import pytest
 
 from everfly.core.policy import Policy
 from everfly.errors import SettingsError
+from everfly.runtime.setting_forms import HostPort
 from everfly.sentinel.command_line import split_options
 from everfly.sentinel.everfly_toml import DEFAULT_EVENTS, KEYS, EverflySettings, load_settings
-from everfly.sentinel.everfly_values import HostPort
 
 
 def load(tmp_path: Path, text: str) -> EverflySettings:

@@ -1,13 +1,12 @@
 """Turn `daemonize`, `pidfile` and `supervised` into what whoever started this process expects.
 
-Source: `daemonize`, `createPidFile`, `redisCommunicateSystemd`, redis/src/server.c (7.0.15).
+Source: `daemonize`, `createPidFile`, redis/src/server.c (7.0.15).
 """
 
 import contextlib
 import logging
 import os
 import resource
-import socket
 from pathlib import Path
 from typing import Final
 
@@ -54,20 +53,6 @@ def remove_pid_file(path: str) -> None:
     log.log(NOTICE, "Removing the pid file.")
     with contextlib.suppress(OSError):
         Path(path).unlink()
-
-
-def tell_supervisor(state: str) -> None:
-    """Tell systemd (`READY=1`, `STOPPING=1`); nothing happens when it did not start us."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-            notify.connect(address)
-            notify.send(state.encode())
-    except OSError as error:
-        log.warning("Cannot tell systemd %s on %s: %s", state, path, error.strerror)
 
 
 def is_supervised(mode: str) -> bool:

@@ -3,7 +3,8 @@
 import json
 from typing import Final
 
-from everfly.sentinel.everfly_toml import KEYS, WEBHOOK_KEYS, Key
+from everfly.runtime.setting_table import Key
+from everfly.sentinel.everfly_toml import KEYS, WEBHOOK_KEYS
 from everfly.sentinel.metric_families import FAMILIES
 
 _HEAD: Final = """\

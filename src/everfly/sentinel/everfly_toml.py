@@ -9,8 +9,7 @@ Unknown keys in the file are errors. Unknown variables are none: other programs 
 theirs, and Kubernetes adds `EVERFLY_PORT` where a Service is called so.
 """
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
@@ -18,10 +17,8 @@ from typing import Final
 from everfly.core.model import Millis
 from everfly.core.policy import Policy
 from everfly.errors import SettingsError
-from everfly.sentinel.compat import Compat
-from everfly.sentinel.everfly_values import (
+from everfly.runtime.setting_forms import (
     Flag,
-    Form,
     Globs,
     HostPort,
     ListenAddress,
@@ -30,8 +27,9 @@ from everfly.sentinel.everfly_values import (
     Value,
     Word,
 )
+from everfly.runtime.setting_table import Key, Told, checked, read_toml, refuse_unknown
+from everfly.sentinel.compat import Compat
 
-FILE_BYTES_MAX: Final = 1_048_576
 SECRET_BYTES_MAX: Final = 4_096
 """A key of 32 bytes is as good as any longer one; more is the wrong file."""
 SECRET_BYTES_MIN: Final = 16
@@ -49,30 +47,6 @@ DEFAULT_EVENTS: Final = (
     "?tilt",
 )
 """What somebody should know of who is not looking: about ten messages a failover."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One setting."""
-
-    name: str
-    form: Form
-    default: Value
-    """None: it must be given."""
-    why: str
-    """What it does, and why the default is what it is."""
-    policy_field: str = ""
-    """Which field of `core.policy.Policy` it sets; empty: none."""
-
-    @property
-    def variable(self) -> str:
-        """Return its name in the environment."""
-        return f"EVERFLY_{self.name.upper()}"
-
-    @property
-    def flag(self) -> str:
-        """Return its name on the command line."""
-        return f"--{self.name.replace('_', '-')}"
 
 
 _FIXED_KEYS: Final = (
@@ -212,13 +186,14 @@ def load_settings(
     Raises SettingsError.
     """
     path = path or environment.get("EVERFLY_SETTINGS", "")
-    told = _read(Path(path)) if path else {}
+    told = read_toml(Path(path)) if path else {}
     tables = told.pop("webhooks", [])
-    _refuse_unknown(told, (*(key.name for key in KEYS), "webhooks"), path)
+    refuse_unknown(told, (*(key.name for key in KEYS), "webhooks"), path)
+    sources = Told(path, told, flags, environment)
     values: dict[str, Value] = {}
     policy = Policy()
     for key in KEYS:
-        values[key.name] = value = _value_of(key, path, told, flags, environment)
+        values[key.name] = value = sources.value_of(key)
         if key.policy_field:
             setattr(policy, key.policy_field, _for_policy(key, value))
     metrics = values["metrics"]
@@ -237,57 +212,6 @@ def _for_policy(key: Key, value: Value) -> Value:
     return value
 
 
-def _value_of(
-    key: Key,
-    path: str,
-    told: Mapping[str, object],
-    flags: Mapping[str, str],
-    environment: Mapping[str, str],
-) -> Value:
-    if key.name in flags:
-        return _checked(key, lambda: key.form.from_text(flags[key.name]), key.flag)
-    if key.variable in environment:
-        text = environment[key.variable]
-        return _checked(key, lambda: key.form.from_text(text), f"variable {key.variable}")
-    if key.name in told:
-        return _checked(key, lambda: key.form.from_toml(told[key.name]), f"{path}: {key.name}")
-    return key.default
-
-
-def _checked(key: Key, read: Callable[[], Value], where: str) -> Value:
-    try:
-        return read()
-    except ValueError as error:
-        raise SettingsError(f"{where}: {error}; allowed: {key.form.allowed}") from error
-
-
-def _read(path: Path) -> dict[str, object]:
-    # Only who has such a file pays for the parser.
-    import tomllib  # noqa: PLC0415
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
-    if len(data) > FILE_BYTES_MAX:
-        raise SettingsError(f"settings file {path} has more than {FILE_BYTES_MAX} bytes")
-    try:
-        return tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"settings file {path} is no TOML: {error}") from error
-
-
-def _refuse_unknown(told: Mapping[str, object], known: Sequence[str], where: str) -> None:
-    for name in told:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean `{near[0]}`? " if near else ""
-            raise SettingsError(
-                f"{where}: unknown key `{name}`: {hint}Known keys: {', '.join(known)}"
-            )
-
-
 def _webhooks(tables: object, path: str) -> tuple[WebhookSettings, ...]:
     if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
         raise SettingsError(f"{path}: webhooks: must be written as tables, `[[webhooks]]`")
@@ -303,7 +227,7 @@ def _webhooks(tables: object, path: str) -> tuple[WebhookSettings, ...]:
 
 def _webhook(table: Mapping[str, object], path: str, number: int) -> WebhookSettings:
     where = f"{path}: webhooks[{number}]"
-    _refuse_unknown(table, tuple(key.name for key in WEBHOOK_KEYS), where)
+    refuse_unknown(table, tuple(key.name for key in WEBHOOK_KEYS), where)
     values: dict[str, Value] = {}
     for key in WEBHOOK_KEYS:
         values[key.name] = _in_table(key, table, where)
@@ -331,7 +255,7 @@ def _webhook(table: Mapping[str, object], path: str, number: int) -> WebhookSett
 
 def _in_table(key: Key, table: Mapping[str, object], where: str) -> Value:
     if key.name in table:
-        return _checked(key, lambda: key.form.from_toml(table[key.name]), f"{where}.{key.name}")
+        return checked(key, lambda: key.form.from_toml(table[key.name]), f"{where}.{key.name}")
     if key.default is None:
         raise SettingsError(f"{where}: `{key.name}` is missing; allowed: {key.form.allowed}")
     return key.default

@@ -31,11 +31,11 @@ from everfly.runtime.log import NOTICE, VERBOSE
 from everfly.runtime.ports import NoticeSink
 from everfly.runtime.pubsub import PubSub
 from everfly.runtime.resolver import Resolver, is_literal
+from everfly.runtime.systemd import tell_supervisor
 from everfly.runtime.tls import Tls
 from everfly.sentinel.access import access_of
 from everfly.sentinel.commands.desk import Parts
 from everfly.sentinel.commands.table import make_sentinel_commands
-from everfly.sentinel.daemon import tell_supervisor
 from everfly.sentinel.everfly_toml import EverflySettings
 from everfly.sentinel.exposure import Exposure
 from everfly.sentinel.info_cache import GroupInfoCache
