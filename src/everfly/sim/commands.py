@@ -110,7 +110,7 @@ def _run_many(worlds: Seeds, *, as_json: bool) -> int:
 def _as_dict(outcome: Outcome) -> dict[str, object]:
     return {
         "seed": outcome.seed,
-        "violations": list(outcome.violations),
+        "violations": [str(one) for one in outcome.violations],
         "faults": [str(fault) for fault in outcome.faults],
         "acknowledged": outcome.acknowledged,
         "lost": outcome.lost,

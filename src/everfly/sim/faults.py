@@ -9,6 +9,7 @@ from everfly.core.model import Address
 from everfly.sim.cluster import GROUP, Deployment
 from everfly.sim.instance import SimInstance
 from everfly.sim.sentinel_host import SimSentinel
+from everfly.sim.world import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def schedule(deployment: Deployment, fault: Fault, forced: Callable[[SimSentinel
 
 def _strike(deployment: Deployment, fault: Fault, forced: Callable[[SimSentinel], None]) -> None:
     world = deployment.world
-    world.mark("fault", str(fault))
+    world.mark("fault", str(fault), Kind.FAULT)
     if fault.kind in INSTANCE_KINDS:
         _strike_instance(deployment, fault)
     elif fault.kind in SENTINEL_KINDS:

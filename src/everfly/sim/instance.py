@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from everfly.core.model import Address, Engine, HandOver, InstanceReport, Millis, Role
 from everfly.sim.network import Connection, Network
-from everfly.sim.world import World
+from everfly.sim.world import Kind, World
 
 RECONNECT_MS = 1_000
 """A replica tries again this long after a failed attempt: `replicationCron`, once a second."""
@@ -74,7 +74,7 @@ class SimInstance:
         """SIGKILL: everything in memory is gone, peers read resets."""
         if not self.is_running:
             return
-        self.world.mark(self.name, "killed")
+        self.world.mark(self.name, "killed", Kind.LIFE)
         self.is_running = self.is_paused = False
         self._inbox.clear()
         for connection in list(self.connections):
@@ -87,7 +87,7 @@ class SimInstance:
         """Start again, as a primary or as a replica, with the dataset or without."""
         if self.is_running:
             self.kill()
-        self.world.mark(self.name, f"restarted {'with data' if keeps_data else 'empty'}")
+        self.world.mark(self.name, f"restarted {'with data' if keeps_data else 'empty'}", Kind.LIFE)
         self.is_running = True
         if not keeps_data:
             self.log = []
@@ -99,14 +99,14 @@ class SimInstance:
     def pause(self) -> None:
         """SIGSTOP."""
         if self.is_running and not self.is_paused:
-            self.world.mark(self.name, "paused")
+            self.world.mark(self.name, "paused", Kind.LIFE)
             self.is_paused = True
 
     def resume(self) -> None:
         """SIGCONT: what arrived meanwhile is handled now, in order."""
         if not self.is_paused:
             return
-        self.world.mark(self.name, "resumed")
+        self.world.mark(self.name, "resumed", Kind.LIFE)
         self.is_paused = False
         while self._inbox and not self.is_paused:
             self._inbox.popleft()()
@@ -163,7 +163,8 @@ class SimInstance:
         """REPLICAOF."""
         if follows == self.follows:
             return
-        self.world.mark(self.name, "SLAVEOF NO ONE" if follows is None else f"SLAVEOF {follows}")
+        order = "SLAVEOF NO ONE" if follows is None else f"SLAVEOF {follows}"
+        self.world.mark(self.name, order, Kind.ROLE)
         was_replica = self.follows is not None
         self._unlink()
         self._drop_followers()
@@ -193,7 +194,7 @@ class SimInstance:
         )
         if not is_ready:
             return False
-        self.world.mark(self.name, f"hands over to {replica.name}")
+        self.world.mark(self.name, f"hands over to {replica.name}", Kind.ROLE)
         replica.log = list(self.log)
         replica.slaveof(None)
         self.kill()
@@ -288,7 +289,8 @@ class SimInstance:
         if not primary.is_running or primary._lives != life or primary.is_paused:  # noqa: SLF001
             self._try_to_follow(link)
             return
-        self.world.mark(self.name, f"full sync from {primary.address}: {len(primary.log)} writes")
+        told = f"full sync from {primary.address}: {len(primary.log)} writes"
+        self.world.mark(self.name, told, Kind.DATA)
         self._attach(primary)
 
     def _attach(self, primary: "SimInstance") -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from everfly.sim.world import World
+from everfly.sim.world import Message, World
 
 RESEND_MS = 200
 """First retransmission of a lost or blocked packet; doubles up to `RESEND_MS_MAX`."""
@@ -103,10 +103,13 @@ class Connection:
     is_open: bool = True
     _last_arrival: dict[str, int] = field(default_factory=dict)
 
-    def send(self, sender: Host, what: Callable[[], None]) -> None:
+    def send(self, sender: Host, what: Callable[[], None], about: object = "") -> None:
         """Have `what` happen at the other end, in order, if the connection lives so long."""
         receiver = self.target if sender is self.source else self.source
         world = self.network.world
+        message = world.note_message(sender.name, receiver.name, about)
+        if message is not None:
+            what = _noting_arrival(world, message, what)
         at = max(world.now + self.network.delay(), self._last_arrival.get(receiver.name, 0))
         self._last_arrival[receiver.name] = at
         world.at(at, lambda: self._arrive(sender, receiver, what, RESEND_MS))
@@ -144,3 +147,11 @@ class Connection:
                     self.network.delay(),
                     lambda: source.deliver(lambda: on_lost("Connection reset by peer", True)),
                 )
+
+
+def _noting_arrival(world: World, message: Message, what: Callable[[], None]) -> Callable[[], None]:
+    def arrive() -> None:
+        message.arrived_at = world.now
+        what()
+
+    return arrive

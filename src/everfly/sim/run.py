@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from everfly.core.model import Engine
 from everfly.sim import faults
-from everfly.sim.checkers import Judge
+from everfly.sim.checkers import Judge, Violation
 from everfly.sim.cluster import Deployment, Shape
 from everfly.sim.faults import Fault
-from everfly.sim.world import Mark, World
+from everfly.sim.world import Mark, Message, World
 
 SAFETY_MS = 30_000
 """How long anything may happen."""
@@ -19,22 +19,50 @@ LIVENESS_MS = 90_000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one world."""
+class Plan:
+    """All that a world is made of besides its dice, drawn before anything happens."""
 
     seed: int
     shape: Shape
     faults: tuple[Fault, ...]
-    violations: tuple[str, ...]
+    safety_ms: int = SAFETY_MS
+    liveness_ms: int = LIVENESS_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one world."""
+
+    plan: Plan
+    violations: tuple[Violation, ...]
     trace: tuple[Mark, ...]
+    messages: tuple[Message, ...]
+    """Empty unless they were asked for."""
     acknowledged: int
     lost: int
     steps: int
+    """Steps of the core, of all Sentinels together."""
+    fingerprint: int
+
+    @property
+    def seed(self) -> int:
+        """What the world was drawn from."""
+        return self.plan.seed
+
+    @property
+    def shape(self) -> Shape:
+        """How large it was."""
+        return self.plan.shape
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What went wrong in it."""
+        return self.plan.faults
 
     @property
     def trace_hash(self) -> str:
-        """A fingerprint: equal seeds give equal ones."""
-        digest = hashlib.sha256()
+        """A fingerprint of all that happened: equal plans give equal ones."""
+        digest = hashlib.sha256(f"{self.fingerprint} {self.steps}\n".encode())
         for mark in self.trace:
             digest.update(f"{mark.at} {mark.who} {mark.what}\n".encode())
         return digest.hexdigest()[:16]
@@ -58,34 +86,45 @@ def draw_shape(seed: int) -> Shape:
     )
 
 
+def draw_plan(seed: int, shape: Shape | None = None) -> Plan:
+    """Draw what the world of a seed is made of; `shape` replaces the one that it would give."""
+    shape = shape or draw_shape(seed)
+    world = World(seed)
+    drawn = faults.draw(world.dice("faults"), Deployment(world, shape), SAFETY_MS)
+    return Plan(seed, shape, tuple(drawn))
+
+
 def run(
     seed: int, *, shape: Shape | None = None, drawn: tuple[Fault, ...] | None = None
 ) -> Outcome:
     """Run the world of a seed; `shape` and `drawn` replace what the seed would give."""
-    shape = shape or draw_shape(seed)
-    world = World(seed)
-    deployment = Deployment(world, shape)
+    plan = draw_plan(seed, shape) if drawn is None else Plan(seed, shape or draw_shape(seed), drawn)
+    return run_plan(plan)
+
+
+def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
+    """Run one world. Equal plans give equal outcomes, in any process."""
+    world = World(plan.seed, records_messages)
+    deployment = Deployment(world, plan.shape)
     judge = Judge(deployment)
-    if drawn is None:
-        drawn = tuple(faults.draw(world.dice("faults"), deployment, SAFETY_MS))
-    for fault in drawn:
+    for fault in plan.faults:
         faults.schedule(deployment, fault, lambda sentinel: judge.forced.add(sentinel.run_id))
     deployment.start()
     deployment.write_every(200)
-    world.run_until(SAFETY_MS)
+    world.run_until(plan.safety_ms)
     _heal(deployment)
-    world.run_until(SAFETY_MS + LIVENESS_MS)
+    world.run_until(plan.safety_ms + plan.liveness_ms)
     judge.judge_end()
     judge.judge_pace(world.now)
     return Outcome(
-        seed,
-        shape,
-        drawn,
+        plan,
         tuple(judge.violations),
         tuple(world.trace),
+        tuple(world.messages),
         len(deployment.acknowledged),
         len(deployment.lost_writes()),
         sum(sentinel.steps for sentinel in deployment.sentinels.values()),
+        world.fingerprint,
     )
 
 

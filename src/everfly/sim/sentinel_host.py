@@ -38,7 +38,7 @@ from everfly.core.policy import Policy
 from everfly.core.snapshot import DurableState
 from everfly.sim.instance import SimInstance
 from everfly.sim.network import Connection, Network
-from everfly.sim.world import World
+from everfly.sim.world import Kind, World
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +94,7 @@ class SimSentinel:
             dice=random.Random(self.dice.random()),  # noqa: S311 - reproducible on purpose
             policy=self.make_policy(),
         )
-        self.world.mark(self.name, "started")
+        self.world.mark(self.name, "started", Kind.LIFE)
         self._carry_out(self.machine.start(Instant(self.world.now)))
         self._arm()
 
@@ -102,7 +102,7 @@ class SimSentinel:
         """SIGKILL: what is not on disk is gone."""
         if not self.is_running:
             return
-        self.world.mark(self.name, "crashed")
+        self.world.mark(self.name, "crashed", Kind.LIFE)
         self.is_running = self.is_paused = False
         self._life += 1
         self.machine = None
@@ -117,14 +117,14 @@ class SimSentinel:
     def pause(self) -> None:
         """SIGSTOP, or a virtual machine that is not scheduled."""
         if self.is_running and not self.is_paused:
-            self.world.mark(self.name, "paused")
+            self.world.mark(self.name, "paused", Kind.LIFE)
             self.is_paused = True
 
     def resume(self) -> None:
         """SIGCONT: first what arrived meanwhile, then the timer, as the driver does it."""
         if not self.is_paused:
             return
-        self.world.mark(self.name, "resumed")
+        self.world.mark(self.name, "resumed", Kind.LIFE)
         self.is_paused = False
         while self._inbox and not self.is_paused:
             self._inbox.popleft()()
@@ -219,7 +219,7 @@ class SimSentinel:
             case Notify():
                 notice = effect.notice
                 if notice.event.level is not Level.DEBUG:
-                    self.world.mark(self.name, f"{notice.event.wire} {notice.payload}")
+                    self.world.mark(self.name, f"{notice.event.wire} {notice.payload}", Kind.NOTICE)
             case Answer(token=token, result=Vote() as result) if token in self._askers:
                 self._askers.pop(token)(result)
             case Crash():
@@ -271,7 +271,7 @@ class SimSentinel:
             assert isinstance(hello, Hello)
             mine = hello.sender_run_id == self.run_id
             fact = inputs.ChannelHeard(link) if mine else inputs.HelloHeard(link, hello)
-            connection.send(instance, lambda: self.step(fact))
+            connection.send(instance, lambda: self.step(fact), hello)
 
         connection.send(self, lambda: instance.subscribers.__setitem__(connection, hear))
 
@@ -281,10 +281,10 @@ class SimSentinel:
             return
         target = connection.target
         if isinstance(target, SimSentinel):
-            connection.send(self, lambda: target.serve(effect, self, connection))
+            connection.send(self, lambda: target.serve(effect, self, connection), effect)
         else:
             assert isinstance(target, SimInstance)
-            connection.send(self, lambda: self._serve_instance(effect, target, connection))
+            connection.send(self, lambda: self._serve_instance(effect, target, connection), effect)
 
     def _serve_instance(  # noqa: C901 - a case for each command
         self, effect: Effect, instance: SimInstance, connection: Connection
@@ -303,7 +303,9 @@ class SimSentinel:
                         del instance.subscribers[subscriber]
                 reply = inputs.HelloSent(link)
             case Reconfigure():
-                self.world.mark(self.name, f"reconfigures {instance.name} epoch {effect.epoch}")
+                self.world.mark(
+                    self.name, f"reconfigures {instance.name} epoch {effect.epoch}", Kind.DECISION
+                )
                 instance.slaveof(effect.follow)
                 reply = inputs.Reconfigured(effect.link)
             case TakeOver():
@@ -318,7 +320,7 @@ class SimSentinel:
                 reply = inputs.ScriptKilled(link)
             case _:
                 raise AssertionError(effect)
-        connection.send(instance, lambda: self.step(reply))
+        connection.send(instance, lambda: self.step(reply), reply)
 
     def _take_over(self, effect: TakeOver, replica: SimInstance) -> Input:
         """Carry out REPLTAKEOVER."""
