@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from engines_fixture import ENGINES, engine
+from engines_fixture import ENGINES, binary_of, engine
 from event_log import EventLog
 from everfly.core.model import Role
 from everfly.drill.load import GroupConnections, Writer, audit
@@ -17,6 +17,7 @@ from everfly.local.deployment import Deployment
 from everfly.local.members import Member
 from everfly.observe.picture import GroupPicture
 from everfly.runtime.client import Client
+from everfly.wire.resp import ErrorReply
 from shell_doubles import until
 
 __all__ = ["engine"]  # a fixture is used by its name
@@ -74,18 +75,26 @@ def follow(deployment: Deployment, new: Member, picture: GroupPicture) -> bool:
     )
 
 
-async def switch_over(deployment: Deployment, sentinel: Member, log: EventLog) -> None:
-    """Ask one Sentinel for a failover; return when its outcome is complete, and nothing else."""
+async def switch_over(
+    deployment: Deployment, sentinel: Member, log: EventLog, to: Member | None = None
+) -> None:
+    """Ask one Sentinel for a failover, or for a switchover to one replica; return when its outcome
+    is complete, and nothing else.
+    """
     old = await deployment.primary()
     seen = len(log.of("+switch-master"))
+    command = ["FAILOVER", deployment.settings.group]
+    if to is not None:
+        command = ["SWITCHOVER", *command[1:], to.address.host, str(to.address.port)]
     async with await Client.connect(sentinel.address) as client:
-        answer = await client.call("SENTINEL", "FAILOVER", deployment.settings.group)
+        answer = await client.call("SENTINEL", *command)
     assert answer == b"OK"
     picture = await deployment.until(
         lambda picture: picture.primary not in (None, old.address), SWITCH_S, "a new primary"
     )
     new = deployment.at(picture.primary)
     assert new is not None
+    assert to in (None, new)
     await deployment.until(
         lambda picture: follow(deployment, new, picture), SWITCH_S, "all follow the new primary"
     )
@@ -121,3 +130,42 @@ async def test_three_switchovers_in_a_row_lose_no_acknowledged_write(engine: Eng
             async with await Client.connect(member.address) as client:
                 for writer in found:
                     assert (await audit(client, writer)).lost == ()
+
+
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
+async def test_a_switchover_goes_to_the_replica_that_was_asked_for(engine: EngineBinary) -> None:
+    async with Deployment.temporary(engine) as deployment:
+        await deployment.until_healthy(START_S)
+        first = await deployment.primary()
+        wanted = [each for each in deployment.instances if each is not first][-1]
+        ports = [each.address.port for each in deployment.sentinels]
+        with EventLog(ports) as log:
+            async with writers(OwnStage(deployment)) as found:
+                await some_more(found)
+                await switch_over(deployment, deployment.sentinels[1], log, to=wanted)
+                await some_more(found)
+        async with await Client.connect(wanted.address) as client:
+            for writer in found:
+                assert (await audit(client, writer)).lost == ()
+
+
+async def test_a_switchover_that_cannot_be_says_why_and_changes_nothing() -> None:
+    async with Deployment.temporary(binary_of("valkey")) as deployment:
+        await deployment.until_healthy(START_S)
+        first = await deployment.primary()
+        group = deployment.settings.group
+        async with await Client.connect(deployment.sentinels[0].address) as client:
+            here = (first.address.host, str(first.address.port))
+            nobody = await client.call("SENTINEL", "SWITCHOVER", group, *here)
+            assert isinstance(nobody, ErrorReply)
+            assert nobody.text == f"NOGOODSLAVE {first.address} is no replica of {group}"
+            for member in deployment.instances:
+                async with await Client.connect(member.address) as instance:
+                    await instance.call("CONFIG", "SET", "replica-priority", "0")
+            refused = await client.call("SENTINEL", "SWITCHOVER", group)
+            assert isinstance(refused, ErrorReply)
+            assert "switchover refused, nothing has changed" in refused.text
+            assert refused.text.count("rejected: priority 0") == 2
+            assert await client.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", group) == [
+                each.encode() for each in here
+            ]

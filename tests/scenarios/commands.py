@@ -207,6 +207,15 @@ def failover(story: Telling, line: Line) -> None:
 
 
 @command
+def switchover(story: Telling, line: Line) -> None:
+    """SENTINEL SWITCHOVER: switchover GROUP [to=HOST:PORT]."""
+    to = address_of(line.options["to"]) if "to" in line.options else None
+    story.world.give(
+        inputs.FailoverRequested(story.token(), GroupName(line.words[0]), is_switchover=True, to=to)
+    )
+
+
+@command
 def set_(story: Telling, line: Line) -> None:
     """SENTINEL SET: set GROUP [OPTION=VALUE ...] [secret=OPTION], the last as credentials."""
     name = GroupName(line.words[0])

@@ -152,7 +152,8 @@ class Words:
             case Accepted():
                 return "accepted"
             case Refused():
-                return f"refused: {result.why.value}"
+                reason = f", {result.reason}" if result.reason else ""
+                return f"refused: {result.why.value}{reason}"
             case Counted():
                 return f"count {result.count}"
             case Vote():

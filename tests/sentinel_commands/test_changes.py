@@ -7,6 +7,7 @@ import pytest
 
 from everfly.core.inputs import (
     AnnouncementChanged,
+    FailoverRequested,
     FailureSimulationRequested,
     FlushRequested,
     Input,
@@ -187,6 +188,49 @@ async def test_reset_names_the_groups_of_a_pattern() -> None:
         [fact] = port.brain.inputs
         assert isinstance(fact, ResetRequested)
         assert fact.groups == ("mymaster", "other")
+
+
+async def test_a_switchover_enters_as_a_failover_that_must_hand_over() -> None:
+    async with face(*VIEWS) as port, await RespClient.open(port.port) as client:
+        await client.ask("SENTINEL", "SWITCHOVER", "mymaster")
+        await client.ask("SENTINEL", "switchover", "mymaster", "127.0.0.1", 6381)
+        best, given = port.brain.inputs
+        assert isinstance(best, FailoverRequested)
+        assert isinstance(given, FailoverRequested)
+        assert best.is_switchover
+        assert best.to is None
+        assert given.to == Address("127.0.0.1", 6381)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("mymaster", "127.0.0.1"), "takes a name, or a name, a host and a port"),
+        (("mymaster", "127.0.0.1", "0"), "Invalid port"),
+        (("mymaster", "127.0.0.1", "x"), "Invalid port"),
+        (("mymaster", "127.0.0.1\n", "6381"), "Invalid IP address or hostname"),
+    ],
+)
+async def test_a_switchover_to_nowhere_is_refused(words: tuple[str, ...], error: str) -> None:
+    async with face(*VIEWS) as port, await RespClient.open(port.port) as client:
+        assert error in text_of(await client.ask("SENTINEL", "SWITCHOVER", *words))
+        assert port.brain.inputs == []
+
+
+async def test_who_may_not_fail_over_may_not_switch_over_and_nobody_sees_it_listed() -> None:
+    async with face(*VIEWS) as port, await RespClient.open(port.port) as client:
+        listed = await client.ask("COMMAND", "LIST")
+        assert b"sentinel|failover" in listed
+        assert b"sentinel|switchover" not in listed
+        assert (
+            await client.ask(
+                "ACL", "SETUSER", "reader", "on", "nopass", "+@all", "-sentinel|failover"
+            )
+            == b"OK"
+        )
+        assert await client.ask("AUTH", "reader", "") == b"OK"
+        refusal = text_of(await client.ask("SENTINEL", "SWITCHOVER", "mymaster"))
+        assert refusal.startswith("NOPERM")
 
 
 async def test_config_set_enters_what_peers_are_to_be_told() -> None:

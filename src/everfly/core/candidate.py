@@ -24,12 +24,14 @@ class Choice:
     rejected ones."""
 
 
-def choose(group: Group, now: Instant, policy: Policy) -> Choice:
-    """Choose among a group's replicas."""
+def choose(group: Group, now: Instant, policy: Policy, *, only: Instance | None = None) -> Choice:
+    """Choose among a group's replicas; `only`: take this one or none."""
     fit: list[Instance] = []
     rejected: list[str] = []
     for replica in group.replicas.values():
         reason = why_unfit(replica, now, policy)
+        if reason is None and only is not None and replica is not only:
+            reason = "another one was asked for"
         if reason is None:
             fit.append(replica)
         else:

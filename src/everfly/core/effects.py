@@ -192,6 +192,7 @@ class Refusal(Enum):
     DUPLICATE_GROUP = "duplicate group"
     FAILOVER_IN_PROGRESS = "failover in progress"
     NO_GOOD_REPLICA = "no good replica"
+    NO_HAND_OVER = "no hand-over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,8 @@ class Refused:
     """Not done."""
 
     why: Refusal
+    reason: str = ""
+    """What stands in the way, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def turn_of(turn: Turn, group: Group) -> int:
     )
 
 
-def start(turn: Turn, group: Group, *, is_forced: bool) -> None:
+def start(turn: Turn, group: Group, *, is_forced: bool) -> Failover:
     """Begin a failover in a new epoch."""
     state = turn.state
     state.current_epoch = Epoch(state.current_epoch + 1)
@@ -95,7 +95,7 @@ def start(turn: Turn, group: Group, *, is_forced: bool) -> None:
     turn.announce(Event.NEW_EPOCH, group, str(state.current_epoch))
     turn.notify(Event.TRY_FAILOVER, group.primary)
     started_at = _wait_before_next_attempt(turn, group)
-    group.failover = Failover(state.current_epoch, started_at, turn.now, is_forced)
+    attempt = group.failover = Failover(state.current_epoch, started_at, turn.now, is_forced)
     for replica in group.replicas.values():
         probing.want_info(turn, replica)
     # Also when nobody is asked: nobody else shall have our vote in this epoch.
@@ -103,6 +103,7 @@ def start(turn: Turn, group: Group, *, is_forced: bool) -> None:
     if not is_forced:
         for peer in group.peers.values():
             peer.asked_at = None
+    return attempt
 
 
 def ask_peers(turn: Turn, group: Group, *, at_least_every: Millis | None = None) -> None:

@@ -102,11 +102,11 @@ def _select(turn: Turn, group: Group, failover: Failover) -> bool:
         # What we know of offsets may be seconds old; the answers are a round trip away.
         turn.wake(group, at)
         return False
-    choice = candidate.choose(group, turn.now, policy)
+    choice = candidate.choose(group, turn.now, policy, only=failover.wanted)
     turn.explain(group, f"choice of a new primary, epoch {failover.epoch}", *choice.facts)
     if choice.best is None:
         turn.notify(Event.ABORT_NO_GOOD_REPLICA, group.primary)
-        abort(turn, group, failover)
+        abort(turn, group, failover, "; ".join(choice.facts) or "there are no replicas")
         return True
     failover.promoted = choice.best
     turn.notify(Event.SELECTED, choice.best)
@@ -119,8 +119,12 @@ def _send_promotion(turn: Turn, group: Group, failover: Failover) -> bool:
     # Chosen in this very step, for one thing because it is connected.
     promoted = chosen(failover)
     promoted.reconf_at = turn.now
-    if hand_over.can_begin(turn, group, failover, promoted):
+    obstacle = hand_over.obstacle(turn, group, promoted) if failover.is_forced else "it is down"
+    if obstacle is None:
         hand_over.begin(turn, group, failover, promoted)
+    elif failover.must_hand_over:
+        hand_over.give_up(turn, group, "no switchover; the primary stays", obstacle)
+        return True
     else:
         send_role(turn, promoted, None, failover.epoch)
     _enter(turn, failover, FailoverState.WAIT_PROMOTION)

@@ -12,8 +12,8 @@ When an engine cannot, the failover goes on as genuine Sentinels do it: beside t
 When it only takes too long, or fails, it is given up where that is safe.
 """
 
-from everfly.core import probing
-from everfly.core.effects import PauseWrites, Reconfigure, ResumeWrites, TakeOver
+from everfly.core import probing, topology
+from everfly.core.effects import Accepted, Answer, PauseWrites, Reconfigure, ResumeWrites, TakeOver
 from everfly.core.model import Address, Epoch, HandOver, Instant, Millis
 from everfly.core.notices import Event
 from everfly.core.records import Failover, Group, Instance, Reconf
@@ -23,25 +23,31 @@ CANNOT = ("NOPERM", "ERR unknown command")
 """Beginnings of refusals of REPLTAKEOVER by which another try would be refused too. Others tell
 that it failed and that all is as before: `ReplTakeOver`, dragonfly/src/server/server_family.cc."""
 
+IS_OFF = "handing over is turned off by a setting"
 
-def can_begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> bool:
-    """Whether the primary is well, the replica in sync, and the engine able."""
+
+def obstacle(turn: Turn, group: Group, promoted: Instance) -> str | None:
+    """Return why the primary cannot hand over to a replica, or None if it can."""
     primary, report = group.primary, promoted.report
-    return (
-        turn.state.policy.hands_over
-        and failover.is_forced
-        and primary.s_down_since is None
-        and primary.commands.is_up
-        and report.hands_over is not HandOver.NONE
-        and report.primary == primary.address
-        and report.primary_link_up
-        and not report.is_syncing
-    )
+    if not turn.state.policy.hands_over:
+        return IS_OFF
+    if primary.s_down_since is not None or not primary.commands.is_up:
+        return f"the primary {primary.address} does not answer us"
+    if report.hands_over is HandOver.NONE:
+        return f"{promoted.address} is of an engine without a way to hand over"
+    if report.primary != primary.address:
+        return f"{promoted.address} follows {report.primary}, not {primary.address}"
+    if not report.primary_link_up or report.is_syncing:
+        return f"{promoted.address} is not in sync with its primary"
+    return None
 
 
 def begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> None:
     """Order the take-over, or the pause."""
     policy = turn.state.policy
+    if failover.waiting is not None:
+        turn.emit(Answer(failover.waiting, Accepted()))
+        failover.waiting = None
     limit = Millis(min(policy.hand_over_limit, group.settings.failover_timeout))
     failover.hand_over_ends_at = Instant(turn.now + limit + policy.hand_over_grace)
     if promoted.report.hands_over is HandOver.BY_TAKEOVER:
@@ -77,7 +83,7 @@ def wait(turn: Turn, group: Group, failover: Failover, ends_at: Instant) -> bool
         turn.explain(group, "the take-over was not answered in time")
         _promote_beside(turn, group, failover)
         return False
-    _give_up(turn, group, "the replica did not catch up in time; the primary stays")
+    give_up(turn, group, "the replica did not catch up in time; the primary stays")
     return True
 
 
@@ -90,11 +96,10 @@ def on_take_over_answered(turn: Turn, group: Group, error: str | None) -> None:
         probing.want_info(turn, chosen(failover))
         return
     if error.startswith(CANNOT):
-        turn.explain(group, "the take-over was refused", error)
-        _promote_beside(turn, group, failover)
+        _on_refused(turn, group, failover, "the take-over was refused", error)
         return
     # Clients write to the primary again: a promotion beside it would lose what they write.
-    _give_up(turn, group, "the take-over failed; the primary stays", error)
+    give_up(turn, group, "the take-over failed; the primary stays", error)
 
 
 def on_pause_answered(turn: Turn, instance: Instance, error: str | None) -> None:
@@ -107,8 +112,7 @@ def on_pause_answered(turn: Turn, instance: Instance, error: str | None) -> None
             _resume(turn, instance)
         return
     if error is not None:
-        turn.explain(group, "the pause of writes was refused", error)
-        _promote_beside(turn, group, failover)
+        _on_refused(turn, group, failover, "the pause of writes was refused", error)
         return
     failover.is_paused = True
     # INFOs that come from now on were written after the pause began.
@@ -132,7 +136,7 @@ def on_primary_restarted(turn: Turn, group: Group) -> None:
         and chosen(failover).report.hands_over is HandOver.BY_PAUSE
     ):
         failover.is_paused = False
-        _give_up(turn, group, "the primary restarted while it handed over; it stays")
+        give_up(turn, group, "the primary restarted while it handed over; it stays")
 
 
 def resume_writes(turn: Turn, group: Group, failover: Failover) -> None:
@@ -156,10 +160,21 @@ def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epo
     )
 
 
-def abort(turn: Turn, group: Group, failover: Failover) -> None:
+def give_up(turn: Turn, group: Group, decision: str, *facts: str) -> None:
+    """End a hand-over, and leave the role where it is."""
+    failover = group.failover
+    assert failover is not None, "a hand-over is under way"
+    turn.explain(group, decision, *facts)
+    turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
+    abort(turn, group, failover, "; ".join(facts) or decision)
+    # The wait is for attempts that may have half happened; this one has not.
+    group.next_attempt_at = None
+
+
+def abort(turn: Turn, group: Group, failover: Failover, reason: str = "") -> None:
     """Give an attempt up. Only before the promotion took effect."""
     resume_writes(turn, group, failover)
-    group.failover = None
+    topology.end_attempt(turn, group, reason)
     for replica in group.replicas.values():
         replica.reconf = Reconf.NONE
 
@@ -180,15 +195,13 @@ def _resume(turn: Turn, instance: Instance) -> None:
     turn.emit(ResumeWrites(link.open_id))
 
 
-def _give_up(turn: Turn, group: Group, decision: str, *facts: str) -> None:
-    """Leave the role where it is."""
-    failover = group.failover
-    assert failover is not None, "a hand-over is under way"
-    turn.explain(group, decision, *facts)
-    turn.notify(Event.ABORT_REPLICA_TIMEOUT, group.primary)
-    abort(turn, group, failover)
-    # The wait is for attempts that may have half happened; this one has not.
-    group.next_attempt_at = None
+def _on_refused(turn: Turn, group: Group, failover: Failover, what: str, error: str) -> None:
+    """Go on without the engine's help, unless only a hand-over was asked for."""
+    if failover.must_hand_over:
+        give_up(turn, group, f"{what}; the primary stays", error)
+        return
+    turn.explain(group, what, error)
+    _promote_beside(turn, group, failover)
 
 
 def _promote_beside(turn: Turn, group: Group, failover: Failover) -> None:

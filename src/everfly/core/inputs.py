@@ -181,6 +181,10 @@ class FailoverRequested:
 
     token: Token
     group: GroupName
+    is_switchover: bool = False
+    """Only without loss: given up, rather than done beside a primary that did not hand over."""
+    to: Address | None = None
+    """The replica to promote; None: the best."""
 
 
 @dataclass(frozen=True, slots=True)

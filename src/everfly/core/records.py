@@ -19,6 +19,7 @@ from everfly.core.model import (
     Millis,
     Role,
     RunId,
+    Token,
 )
 from everfly.core.policy import GroupSettings
 
@@ -201,6 +202,12 @@ class Failover:
     is_forced: bool
     state: FailoverState = FailoverState.WAIT_START
     promoted: Instance | None = None
+    must_hand_over: bool = False
+    """It is a switchover: given up where the primary cannot hand over."""
+    waiting: Token | None = None
+    """Who asked for the switchover and has not heard yet whether it begins."""
+    wanted: Instance | None = None
+    """The only replica that may be promoted; None: the best is."""
     hand_over_ends_at: Instant | None = None
     """By when an ordered hand-over must have shown; None: none is under way."""
     is_paused: bool = False

@@ -6,7 +6,7 @@ reason. Each is answered once, after what it changed is on disk.
 
 from typing import assert_never
 
-from everfly.core import candidate, election, topology
+from everfly.core import candidate, election, hand_over, topology
 from everfly.core.effects import Accepted, Answer, Counted, Refusal, Refused, Result
 from everfly.core.inputs import (
     AnnouncementChanged,
@@ -35,7 +35,10 @@ def carry_out(turn: Turn, request: Request) -> None:  # noqa: C901 - one case a 
         case ResetRequested():
             result = _reset(turn, request)
         case FailoverRequested():
-            result = _fail_over(turn, request)
+            begun = _fail_over(turn, request)
+            if begun is None:
+                return
+            result = begun
         case SettingsChanged():
             result = _set(turn, request)
         case AnnouncementChanged():
@@ -87,19 +90,34 @@ def _reset(turn: Turn, request: ResetRequested) -> Result:
     return Counted(len(groups))
 
 
-def _fail_over(turn: Turn, request: FailoverRequested) -> Result:
+def _fail_over(turn: Turn, request: FailoverRequested) -> Result | None:
+    """Begin a failover; None: it is a switchover, answered when the primary is asked."""
     group = turn.state.groups.get(request.group)
     if group is None:
         return Refused(Refusal.NO_SUCH_GROUP)
     if group.failover is not None:
         return Refused(Refusal.FAILOVER_IN_PROGRESS)
-    choice = candidate.choose(group, turn.now, turn.state.policy)
-    if choice.best is None:
-        turn.explain(group, "no replica for the failover that was asked for", *choice.facts)
-        return Refused(Refusal.NO_GOOD_REPLICA)
-    election.start(turn, group, is_forced=True)
+    if request.is_switchover and not turn.state.policy.hands_over:
+        return Refused(Refusal.NO_HAND_OVER, hand_over.IS_OFF)
+    wanted = None
+    if request.to is not None:
+        wanted = topology.find_replica(group, request.to)
+        if wanted is None:
+            return Refused(Refusal.NO_GOOD_REPLICA, f"{request.to} is no replica of {group.name}")
+    if not request.is_switchover:
+        choice = candidate.choose(group, turn.now, turn.state.policy, only=wanted)
+        if choice.best is None:
+            turn.explain(group, "no replica for the failover that was asked for", *choice.facts)
+            return Refused(Refusal.NO_GOOD_REPLICA)
+    attempt = election.start(turn, group, is_forced=True)
+    attempt.wanted = wanted
     turn.wake(group, turn.now)
-    return Accepted()
+    if not request.is_switchover:
+        return Accepted()
+    # What we know of replicas may be as old as the last INFO: a fresh one decides.
+    attempt.must_hand_over = True
+    attempt.waiting = request.token
+    return None
 
 
 def _set(turn: Turn, request: SettingsChanged) -> Result:

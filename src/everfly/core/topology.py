@@ -8,7 +8,7 @@ nothing has to be connected anew. Source: `createSentinelRedisInstance`, `sentin
 from collections.abc import Iterable
 
 from everfly.core import probing
-from everfly.core.effects import Purpose
+from everfly.core.effects import Answer, Purpose, Refusal, Refused
 from everfly.core.model import Address, GroupName, Role, RunId
 from everfly.core.notices import Event
 from everfly.core.policy import GroupSettings
@@ -46,11 +46,28 @@ def forget_group(turn: Turn, group: Group) -> None:
     """Stop watching a group."""
     del turn.state.groups[group.name]
     turn.state.by_primary = None
+    end_attempt(turn, group, "the group was removed meanwhile")
     group.is_gone = True
     for instance in group.instances():
         _forget_instance(turn, instance)
     for peer in list(group.peers.values()):
         forget_peer(turn, peer)
+
+
+def find_replica(group: Group, place: Address) -> Instance | None:
+    """Return the replica that people mean by an IP address, or by the name that they gave it."""
+    for replica in group.replicas.values():
+        known = replica.address
+        if place.port == known.port and place.host.lower() in (known.host.lower(), known.ip):
+            return replica
+    return None
+
+
+def end_attempt(turn: Turn, group: Group, reason: str) -> None:
+    """Drop a failover of ours, if there is one; tell `reason` to whoever waits for it to begin."""
+    failover, group.failover = group.failover, None
+    if failover is not None and failover.waiting is not None:
+        turn.emit(Answer(failover.waiting, Refused(Refusal.NO_HAND_OVER, reason)))
 
 
 def reset_group(turn: Turn, group: Group) -> None:
@@ -65,7 +82,7 @@ def reset_group(turn: Turn, group: Group) -> None:
     for peer in list(group.peers.values()):
         forget_peer(turn, peer)
     group.primary = Instance(group, group.primary.address, Role.PRIMARY, turn.now)
-    _forget_attempts(group)
+    _forget_attempts(turn, group)
     turn.notify(Event.RESET_PRIMARY, group.primary)
     turn.wake(group.primary, turn.now)
 
@@ -88,7 +105,7 @@ def switch_primary(turn: Turn, group: Group, new: Address) -> None:
         f"{group.name} {turn.shown(old.address)} {old.address.port} {turn.shown(new)} {new.port}",
     )
     primary = group.replicas.pop(new, None) or Instance(group, new, Role.PRIMARY, turn.now)
-    _forget_attempts(group)
+    _forget_attempts(turn, group)
     for instance in group.replicas.values():
         _settle(turn, instance, Role.REPLICA)
     _settle(turn, primary, Role.PRIMARY)
@@ -170,8 +187,8 @@ def _forget_instance(turn: Turn, instance: Instance) -> None:
     turn.close(instance.channel)
 
 
-def _forget_attempts(group: Group) -> None:
-    group.failover = None
+def _forget_attempts(turn: Turn, group: Group) -> None:
+    end_attempt(turn, group, "the group was changed meanwhile")
     group.o_down_since = None
     group.leader = None
     group.next_attempt_at = None

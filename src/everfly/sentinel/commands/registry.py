@@ -89,8 +89,14 @@ ADMIN: Final = "admin noscript loading stale"
 class Registry:
     """The whole table, by name."""
 
-    def __init__(self, specs: Iterable[Spec]) -> None:
+    def __init__(self, specs: Iterable[Spec], unlisted: Iterable[tuple[str, Spec]] = ()) -> None:
+        """Take the rows; `unlisted`: subcommands of our own by the full name that clients use.
+
+        They are found by name and listed nowhere, for clients compare lists. To ACL rules such a
+        one is the command that its row names.
+        """
         self.specs: Final = {spec.name: spec for spec in specs}
+        self.unlisted: Final = dict(unlisted)
         self.top: Final = [spec for spec in self.specs.values() if "|" not in spec.name]
         self.children: Final[dict[str, list[Spec]]] = {}
         for spec in self.specs.values():
@@ -104,6 +110,9 @@ class Registry:
             )
             for spec in self.top
         }
+        for name, spec in self.unlisted.items():
+            parent, _, word = name.partition("|")
+            self._words[to_bytes(parent)][1][to_bytes(word)] = spec
 
     def renamed(self, pairs: Iterable[tuple[str, str]]) -> "Registry":
         """Return this table with commands called otherwise by clients; an empty name: by none.
@@ -111,7 +120,7 @@ class Registry:
         Raises SettingsError for a command that is none, and for a name that is taken.
         Source: `loadServerConfigFromString`, redis/src/config.c (7.0.15).
         """
-        copy = Registry(self.specs.values())
+        copy = Registry(self.specs.values(), self.unlisted.items())
         for old, new in pairs:
             entry = copy._words.pop(to_bytes(old.lower()), None)
             if entry is None:

@@ -63,6 +63,10 @@ async def ask(desk: Desk, make: Callable[[Token], Input]) -> Answer:
     match result:
         case Accepted():
             return DONE
+        case Refused(Refusal.NO_HAND_OVER, reason):
+            return ErrorReply(f"ERR switchover refused, nothing has changed: {reason}")
+        case Refused(Refusal.NO_GOOD_REPLICA, reason) if reason:
+            return ErrorReply(f"NOGOODSLAVE {reason}")
         case Refused(why):
             return REFUSALS[why]
         case Counted(count):
@@ -162,6 +166,32 @@ def failover(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outc
     del client
     group = GroupName(to_text(command[2]))
     return Later(ask(desk, lambda token: FailoverRequested(token, group)))
+
+
+def switchover(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
+    """SENTINEL SWITCHOVER name [host port]: hand over without loss, or change nothing.
+
+    Everfly's own. Answers OK once it has begun, an error that names the obstacle when it cannot
+    begin; one that is given up later is told as `-failover-abort-...`. `host port` names the
+    replica to promote. It is listed nowhere (COMMAND, HELP), where clients compare, and whoever may
+    FAILOVER may SWITCHOVER.
+    """
+    del client
+    group = GroupName(to_text(command[2]))
+    to = None
+    if len(command) == 5:
+        port = to_integer(command[4])
+        if port is None or not 0 < port < 65536:
+            return BAD_PORT
+        host = clean_text(command[3])
+        if not host:
+            return BAD_HOST
+        to = Address(host, port)
+    elif len(command) != 3:
+        return ErrorReply("ERR SENTINEL SWITCHOVER takes a name, or a name, a host and a port")
+    return Later(
+        ask(desk, lambda token: FailoverRequested(token, group, is_switchover=True, to=to))
+    )
 
 
 def failover_or_switchover(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:

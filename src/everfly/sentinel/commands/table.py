@@ -13,7 +13,7 @@ from everfly.sentinel.commands.desk import Desk, Parts
 from everfly.sentinel.commands.dispatch import SentinelCommands
 from everfly.sentinel.commands.registry import ADMIN, AT_ALL_TIMES, Registry, RowKind, Spec
 from everfly.sentinel.commands.table_client import CLIENT_ROWS
-from everfly.sentinel.commands.table_sentinel import SENTINEL_ROWS
+from everfly.sentinel.commands.table_sentinel import EVERFLY_ROWS, SENTINEL_ROWS
 from everfly.sentinel.commands.table_variants import (
     RECENT_CLIENT_ROWS,
     RECENT_SENTINEL_ROWS,
@@ -228,14 +228,14 @@ _OTHER_ROWS: Final = (
 )
 
 _SHARED_ROWS: Final = (*_OTHER_ROWS, *_COMMAND_ROWS, *_ACL_ROWS)
-TABLE: Final = Registry((*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS))
+TABLE: Final = Registry((*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS), EVERFLY_ROWS)
 """That of Redis 7.0."""
 
 
 def _recent(*extra: Spec) -> Registry:
     """Return the table with what later versions have; of rows of the same name the last counts."""
     rows = (*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS, *RECENT_CLIENT_ROWS, *extra)
-    return Registry({row.name: row for row in rows}.values())
+    return Registry({row.name: row for row in rows}.values(), EVERFLY_ROWS)
 
 
 _TABLES: Final = {

@@ -171,3 +171,18 @@ SENTINEL_ROWS: Final = (
         deprecated=("5.0.0", "`SENTINEL REPLICAS`"),
     ),
 )
+
+EVERFLY_ROWS: Final = (
+    (
+        "sentinel|switchover",
+        _SENTINEL.row(
+            "sentinel|failover",
+            -3,
+            sentinel_changes.switchover,
+            "7.0.0",
+            "Hand a master over to a replica without loss, or change nothing",
+            "master-name {host port}?",
+        ),
+    ),
+)
+"""What genuine Sentinels do not have."""
