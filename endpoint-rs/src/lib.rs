@@ -7,7 +7,14 @@
 //! bytes and instants that are given to it into verdicts. All IO is in the other modules.
 
 pub mod command;
+pub mod config;
 pub mod gate;
+pub mod listener;
+pub mod notices;
+pub mod proxy_protocol;
 pub mod resp;
 pub mod session;
+pub mod stats;
+pub mod stream;
 mod sync;
+pub mod tls;

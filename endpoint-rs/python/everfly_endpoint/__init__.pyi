@@ -76,11 +76,7 @@ class HoldConfig(TypedDict):
     """What is read ahead from one client that is held; the rest stays in its socket.
     Default: 1 MiB, and a single command that is larger is taken whole."""
     total_bytes: NotRequired[int]
-    """The same for all clients together. Beyond, no client is read from, and the oldest held
-    commands are answered by LOADING. Default: 256 MiB."""
-    drain_ms: NotRequired[int]
-    """How long commands under way may take when a hold begins before their connections are given
-    up. Default: 2000."""
+    """The same for all clients together; beyond, no client is read from. Default: 256 MiB."""
     release_concurrency: NotRequired[int]
     """How many connections a worker may be opening at once. Default: 64."""
 
