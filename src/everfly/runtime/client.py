@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Final, Self
 
 from everfly.core.model import Address
 from everfly.errors import RemoteError, SettingsError, Unavailable
+from everfly.runtime.tls import reason_of_tls
 from everfly.wire.resp import ErrorReply, NeedMore, Reply, ReplyParser, encode_command, to_text
 
 TIMEOUT_S: Final = 2.0
@@ -47,6 +49,8 @@ class Credentials:
 
     password: str = ""
     user: str = ""
+    tls: ssl.SSLContext | None = None
+    """Speak inside TLS, in this context; None: in the clear."""
 
     def __repr__(self) -> str:
         return f"Credentials(user={self.user!r}, password={'***' if self.password else ''!r})"
@@ -93,10 +97,11 @@ class Client:
         All of it within `timeout_s` seconds. Raises Unavailable, and SettingsError for a password
         that is refused.
         """
+        credentials = credentials or Credentials()
         try:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await asyncio.open_connection(
-                    address.ip or address.host, address.port
+                    address.ip or address.host, address.port, ssl=credentials.tls
                 )
         except TimeoutError as error:
             raise Unavailable(f"{address} accepts no connection within {timeout_s:g} s") from error
@@ -105,7 +110,7 @@ class Client:
         _watch_line(writer)
         client = cls(reader, writer, address)
         try:
-            await client._introduce(credentials or Credentials(), name, timeout_s)
+            await client._introduce(credentials, name, timeout_s)
         except BaseException:
             await client.close()
             raise
@@ -286,6 +291,8 @@ def _watch_line(writer: asyncio.StreamWriter) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return reason_of_tls(error)
     # Of a failed connection asyncio's own text says which call failed, but not why.
     if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno > 0:
         return os.strerror(error.errno)

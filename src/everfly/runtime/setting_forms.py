@@ -4,11 +4,16 @@ Rules: a value has one form, whether it comes from the file, a variable or a fla
 is a ValueError that says what came, which the caller completes with where and what is allowed.
 """
 
+import ipaddress
 import math
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 LOOPBACK: Final = "127.0.0.1"
+PORT_MAX: Final = 65_535
+UNIX: Final = "unix:/"
+ADDRESSES_MAX: Final = 32
+NETWORKS_MAX: Final = 256
 PATTERN_CHARS_MAX: Final = 128
 PATTERNS_MAX: Final = 64
 TEXT_CHARS_MAX: Final = 4_096
@@ -19,13 +24,16 @@ _NO: Final = frozenset({"no", "false", "off", "0"})
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """Where to listen."""
+    """A host and a port."""
 
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-Value = str | bool | float | tuple[str, ...] | HostPort | None
+
+Value = str | bool | float | tuple[str, ...] | tuple[HostPort, ...] | HostPort | None
 """What a setting may be."""
 
 
@@ -60,12 +68,7 @@ class ListenAddress:
         """Return a checked value. Raises ValueError."""
         if not text:
             return ""
-        host, _, port = text.rpartition(":")
-        if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535):
-            raise ValueError(f"{text!r} has no port at its end")
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError(f"{text!r} is no address: IPv6 goes in brackets, like [::1]:9121")
-        return HostPort(host.strip("[]") or LOOPBACK, int(port))
+        return _host_port(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,110 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Listeners:
+    """Where to listen: addresses, and paths of Unix sockets where those are allowed."""
+
+    has_unix: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed, for people."""
+        unix = ' or "unix:/PATH"' if self.has_unix else ""
+        return f'up to {ADDRESSES_MAX} of "HOST:PORT", "PORT" (then on {LOOPBACK}){unix}'
+
+    def from_toml(self, value: object) -> Value:
+        """Return checked texts. Raises ValueError."""
+        return tuple(self._checked(each) for each in _texts(value, ADDRESSES_MAX))
+
+    def from_text(self, text: str) -> Value:
+        """Return checked texts from a list with commas. Raises ValueError."""
+        return self.from_toml(_split(text))
+
+    def _checked(self, text: str) -> str:
+        if self.has_unix and text.startswith(UNIX) and text.isprintable():
+            return text
+        return str(_host_port(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Whom to connect to: addresses with a port, or with a usual one."""
+
+    usual_port: int
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed, for people."""
+        usual = f' or "HOST" (then port {self.usual_port})'
+        return f'up to {ADDRESSES_MAX} of "HOST:PORT"{usual}'
+
+    def from_toml(self, value: object) -> Value:
+        """Return places. Raises ValueError."""
+        return tuple(self._place(each) for each in _texts(value, ADDRESSES_MAX))
+
+    def from_text(self, text: str) -> Value:
+        """Return places from a list with commas. Raises ValueError."""
+        return self.from_toml(_split(text))
+
+    def _place(self, text: str) -> HostPort:
+        has_port = not text.endswith("]") if text.startswith("[") else ":" in text
+        found = _host_port(text if has_port else f"{text}:{self.usual_port}")
+        if not found.port or text.startswith(":"):
+            raise ValueError(f"{text!r} is nowhere to connect to")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """IP addresses and networks."""
+
+    allowed: str = f'up to {NETWORKS_MAX} addresses or networks, like "10.0.0.0/8"'
+
+    def from_toml(self, value: object) -> Value:
+        """Return them in their usual form. Raises ValueError."""
+        found = []
+        for each in _texts(value, NETWORKS_MAX):
+            try:
+                found.append(str(ipaddress.ip_network(each)))
+            except ValueError as error:
+                raise ValueError(f"{each!r} is neither an address nor a network") from error
+        return tuple(found)
+
+    def from_text(self, text: str) -> Value:
+        """Return them from a list with commas. Raises ValueError."""
+        return self.from_toml(_split(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number of something."""
+
+    least: int
+    most: int
+    unit: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """Say what is allowed, for people."""
+        unit = f" of {self.unit}" if self.unit else ""
+        return f"a whole number{unit}, {self.least} to {self.most}"
+
+    def from_toml(self, value: object) -> Value:
+        """Return a checked value. Raises ValueError."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{value!r} is no whole number")  # noqa: TRY004 - see module
+        if not self.least <= value <= self.most:
+            raise ValueError(f"{value!r} is out of range")
+        return value
+
+    def from_text(self, text: str) -> Value:
+        """Return a checked value. Raises ValueError."""
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise ValueError(f"{text!r} is no whole number")
+        return self.from_toml(int(text))
+
+
+@dataclass(frozen=True, slots=True)
 class Globs:
     """Patterns of events."""
 
@@ -176,6 +283,27 @@ class Globs:
     def from_text(self, text: str) -> Value:
         """Return a checked value from patterns between commas. Raises ValueError."""
         return self.from_toml(text.split(","))
+
+
+def _host_port(text: str) -> HostPort:
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= PORT_MAX):
+        raise ValueError(f"{text!r} has no port at its end")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{text!r} is no address: IPv6 goes in brackets, like [::1]:9121")
+    return HostPort(host.strip("[]") or LOOPBACK, int(port))
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _texts(value: object, most: int) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{value!r} is no list of texts")
+    if len(value) > most:
+        raise ValueError(f"{len(value)} are too many")
+    return value
 
 
 def _text(value: object) -> str:
