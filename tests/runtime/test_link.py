@@ -14,6 +14,7 @@ from everfly.core.inputs import (
     Connected,
     HelloHeard,
     HelloSent,
+    HostResolved,
     InfoReceived,
     Input,
     LinkLost,
@@ -389,6 +390,17 @@ async def test_a_name_is_resolved_anew_for_each_connection() -> None:
     async with scripted_instance() as instance, bench(LinkSettings(True), names) as it:
         moved = Address("db", instance.port, "127.0.0.9")
         it.pool.connect(Connect(ONE, moved, Purpose.COMMANDS, GROUP))
+        assert await it.told(2) == [
+            HostResolved("db", "127.0.0.1"),
+            Connected(ONE, "127.0.0.1"),
+        ], "the core hears of the new IP first"
+
+
+async def test_a_name_that_leads_where_it_did_is_nothing_to_tell() -> None:
+    names = {"db": "127.0.0.1"}
+    async with scripted_instance() as instance, bench(LinkSettings(True), names) as it:
+        same = Address("db", instance.port, "127.0.0.1")
+        it.pool.connect(Connect(ONE, same, Purpose.COMMANDS, GROUP))
         assert await it.told(1) == [Connected(ONE, "127.0.0.1")]
 
 

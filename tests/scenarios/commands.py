@@ -145,6 +145,17 @@ def says(story: Telling, line: Line) -> None:
 
 
 @command
+def resolves(story: Telling, line: Line) -> None:
+    """Let a name lead to an IP from now on, as a link that is opened finds: resolves HOST IP."""
+    host, ip = line.words
+    for name, party in story.world.parties.items():
+        if party.address.host == host:
+            party.address = replace(party.address, ip=ip)
+            story.words.places[party.address] = name
+    story.world.give(inputs.HostResolved(host, ip))
+
+
+@command
 def withholds(story: Telling, line: Line) -> None:
     """Leave one kind of command open, and answer all else: withholds WHO info|pause|take-over;
     or none any more: withholds WHO nothing.

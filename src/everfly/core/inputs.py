@@ -270,4 +270,14 @@ Request = (
 )
 """What people and clients want."""
 
-Input = TimerExpired | LinkFact | HelloHeard | VoteRequested | Request
+@dataclass(frozen=True, slots=True)
+class HostResolved:
+    """A name leads to another IP than its addresses say: its machine moved, or it could not be
+    resolved before.
+    """
+
+    host: str
+    ip: str
+
+
+Input = TimerExpired | LinkFact | HelloHeard | HostResolved | VoteRequested | Request

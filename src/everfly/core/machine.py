@@ -40,6 +40,7 @@ from everfly.core.inputs import (
     CommandRefused,
     Connected,
     HelloHeard,
+    HostResolved,
     InfoReceived,
     Input,
     LinkFact,
@@ -98,6 +99,8 @@ class Machine:
             self._on_hello(turn, input)
         elif isinstance(input, VoteRequested):
             self._on_vote_requested(turn, input)
+        elif isinstance(input, HostResolved):
+            topology.move_host(turn, input.host, input.ip)
         elif not isinstance(input, TimerExpired):
             requests.carry_out(turn, input)
         self._look_where_due(turn)

@@ -166,6 +166,44 @@ def move_peer(turn: Turn, shared: PeerLink, address: Address) -> None:
     turn.wake(shared, turn.now)
 
 
+def move_host(turn: Turn, host: str, ip: str) -> None:
+    """Note the IP that a name leads to now, for all that goes by that name.
+
+    Links are left alone: we learn this when one of them has to be opened anew. What follows the
+    former IP is brought back as any stray is. Source: `sentinelReconnectInstance` (7.0.15).
+    """
+    for group in turn.state.groups.values():
+        for instance in list(group.instances()):
+            known = instance.address
+            if known.host == host and known.ip != ip:
+                _move_instance(turn, instance, Address(host, known.port, ip))
+    for shared in turn.state.peer_links.values():
+        if shared.address.host == host:
+            shared.address = Address(host, shared.address.port, ip)
+
+
+def _move_instance(turn: Turn, instance: Instance, to: Address) -> None:
+    """Give a record its new address. Two records that now name one place become one."""
+    group = instance.group
+    is_replica = instance is not group.primary
+    other = group.primary if group.primary.address == to else group.replicas.get(to)
+    if other is not None and not is_replica and other.is_promoted:
+        # The name of the old primary leads to the new one already; the failover ends with that.
+        return
+    if is_replica:
+        del group.replicas[instance.address]
+    if other is not None and (other is group.primary or other.is_promoted):
+        _forget_instance(turn, instance)
+        return
+    if other is not None:
+        forget_replica(turn, other)
+    instance.address = to
+    if is_replica:
+        group.replicas[to] = instance
+    else:
+        turn.state.by_primary = None
+
+
 def reconnect(turn: Turn, owner: Instance | PeerLink) -> None:
     """Drop the links of an instance or a peer, so that new credentials hold."""
     links = [owner.commands, owner.channel] if isinstance(owner, Instance) else [owner.link]

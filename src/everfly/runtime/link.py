@@ -20,6 +20,7 @@ from everfly.core.inputs import (
     Connected,
     HelloHeard,
     HelloSent,
+    HostResolved,
     Input,
     LinkLost,
     Reconfigured,
@@ -37,7 +38,7 @@ from everfly.runtime.hostnames import Hostnames, has_names
 from everfly.runtime.link_connection import TLS_FAILED, Handler, Link, reason_of
 from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
 from everfly.runtime.link_settings import LinkSettings
-from everfly.runtime.resolver import Resolver
+from everfly.runtime.resolver import Resolver, is_literal
 from everfly.wire.hello import CHANNEL, format_hello, parse_hello
 from everfly.wire.resp import ErrorReply, Reply, encode_command
 
@@ -300,17 +301,18 @@ class LinkPool:
 
     async def _current_ip(self, address: Address) -> str:
         """Return where to connect: a name may have moved since the core was told its IP."""
-        known = self._resolver.resolve_now(address.host)
-        if known is not None:
-            return known
         if not self._settings.resolves_hostnames and address.ip:
             return address.ip
         try:
-            return await self._resolver.resolve(address.host)
+            ip = await self._resolver.resolve(address.host)
         except Unavailable:
             if address.ip:
                 return address.ip
             raise
+        if ip != address.ip and not is_literal(address.host):
+            # The core compares places by IP.
+            self._submit(HostResolved(address.host, ip))
+        return ip
 
     def _send(self, link: Link, handler: Handler, *words: str | bytes | int) -> None:
         name = self._settings.command_name(link.effect.group, str(words[0]))
