@@ -56,6 +56,11 @@ class Policy:
     down-after is, so a frozen primary with down-after 1 s is noticed up to 1 s late."""
     ping_period_min: Millis = Millis(100)
     """Floor of the above; also between two connection attempts."""
+    chase_period: Millis = Millis(250)
+    """Between two attempts to reach an old primary that has not been seen as a replica yet; grows
+    by a millisecond every `chase_patience` of its absence, up to `ping_period`."""
+    chase_patience: int = 1_000
+    """See `chase_period`: machines that are gone for good must not cost more than others."""
     info_fast_period: Millis = Millis(100)
     """Between two INFOs to a replica whose change of role or primary this failover awaits, counted
     from the previous answer; the first goes out with the command itself. Genuine: 1 s, which is

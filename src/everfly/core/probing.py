@@ -23,7 +23,10 @@ def probe_instance(turn: Turn, instance: Instance) -> None:
     down_after = instance.group.settings.down_after
     policy = turn.state.policy
     period = ping_period(policy, down_after)
-    _keep_open(turn, instance, instance.commands, period)
+    if instance.is_stale_primary and not instance.commands.is_up:
+        _chase(turn, instance)
+    else:
+        _keep_open(turn, instance, instance.commands, period)
     _keep_open(turn, instance, instance.channel, period)
     _drop_if_stale(turn, instance, instance.commands, down_after)
     _drop_if_silent(turn, instance)
@@ -150,6 +153,26 @@ def _keep_open(turn: Turn, owner: Instance | PeerLink, link: Link, period: Milli
     wait = Millis(min(turn.state.policy.ping_period, period * max(link.attempts, 1)))
     if _is_due(turn, owner, link.attempted_at, wait):
         turn.open(link, owner)
+
+
+def _chase(turn: Turn, stale: Instance) -> None:
+    """Try to reach an old primary often: until it is demoted, its clients write what will be lost.
+
+    An attempt that a partition swallowed would go on long after the partition has healed, because
+    TCP repeats itself ever more slowly; it is dropped for a new one.
+    """
+    policy, link = turn.state.policy, stale.commands
+    absent_for = 0 if stale.s_down_since is None else turn.now - stale.s_down_since
+    wait = Millis(
+        min(policy.ping_period, policy.chase_period + absent_for // policy.chase_patience)
+    )
+    if link.id is not None:
+        if not _is_due(turn, stale, link.attempted_at, wait):
+            return
+        turn.close(link)
+    if _is_due(turn, stale, link.attempted_at, wait):
+        turn.open(link, stale)
+        turn.wake(stale, turn.now + wait)
 
 
 def _drop_if_stale(turn: Turn, owner: Instance | PeerLink, link: Link, down_after: Millis) -> None:
