@@ -39,6 +39,7 @@ from everfly.runtime.link_connection import TLS_FAILED, Handler, Link, reason_of
 from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
 from everfly.runtime.link_settings import LinkSettings
 from everfly.runtime.resolver import Resolver, is_literal
+from everfly.runtime.stream_hub import StreamHub, is_supported
 from everfly.wire.hello import CHANNEL, format_hello, parse_hello
 from everfly.wire.resp import ErrorReply, Reply, encode_command
 
@@ -87,6 +88,7 @@ class LinkPool:
         self.infos = InfoMemory(self._loop.time)
         self._replies = ReplyReader(shell.submit, self._names, self.infos)
         self.pings = self._replies.pings
+        self._hub = StreamHub()
         self._links: dict[LinkId, Link] = {}
         self._unsent: list[Link] = []
         self._heard: dict[bytes, Hello] = {}
@@ -277,16 +279,20 @@ class LinkPool:
         tls = self._settings.tls(link.effect.group)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                await self._loop.create_connection(
-                    lambda: link,
-                    await self._current_ip(address),
-                    address.port,
-                    ssl=tls,
-                    # An address says nothing in a handshake, and the certificate's name is free.
-                    server_hostname=None if tls is None else "",
-                    ssl_shutdown_timeout=None if tls is None else CONNECT_LIMIT_S,
-                    local_addr=(source, 0) if source else None,
-                )
+                ip = await self._current_ip(address)
+                if tls is None and is_supported:
+                    link.take(await self._hub.connect(link, ip, address.port, source))
+                else:
+                    await self._loop.create_connection(
+                        lambda: link,
+                        ip,
+                        address.port,
+                        ssl=tls,
+                        # An address says nothing in a handshake: the certificate's name is free.
+                        server_hostname=None if tls is None else "",
+                        ssl_shutdown_timeout=None if tls is None else CONNECT_LIMIT_S,
+                        local_addr=(source, 0) if source else None,
+                    )
         except TimeoutError:
             failure = "Connection timed out"
         except Unavailable as error:

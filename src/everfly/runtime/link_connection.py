@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from everfly.core.effects import Connect, Purpose
 from everfly.core.model import LinkId
@@ -62,6 +62,30 @@ class LinkOwner(Protocol):
         ...
 
 
+class Wire(Protocol):
+    """What a link needs of its connection: asyncio's transports and `stream_hub.Stream`."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send, or keep what cannot be sent yet."""
+        ...
+
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that are kept."""
+        ...
+
+    def get_extra_info(self, name: str, /) -> Any:
+        """Return the `socket`, its `sockname`, and where it is encrypted its `sslcontext`."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+    def abort(self) -> None:
+        """End it at once."""
+        ...
+
+
 class Link(asyncio.Protocol):
     """One connection, from its attempt to its end."""
 
@@ -77,7 +101,7 @@ class Link(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
         """The attempt to connect."""
         self._owner = owner
-        self._transport: asyncio.Transport | None = None
+        self._transport: Wire | None = None
         is_channel = effect.purpose is Purpose.CHANNEL
         self._parser = ReplyParser(
             max_bulk=CHANNEL_MESSAGE_BYTES_MAX if is_channel else COMMAND_REPLY_BYTES_MAX,
@@ -126,6 +150,10 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection (by the event loop)."""
         assert isinstance(transport, asyncio.Transport)
+        self.take(transport)
+
+    def take(self, transport: Wire) -> None:
+        """Take the connection."""
         self._transport = transport
         if self.has_ended:
             transport.abort()
