@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What takes long to build is kept outside the checkout, and built anew where it is absent.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/everfly
+ENDPOINT := $(VENV)/.endpoint
+ENDPOINT_SOURCES := $(wildcard endpoint-rs/*.toml endpoint-rs/Cargo.lock endpoint-rs/src/*.rs \
+  endpoint-rs/src/*/*.rs endpoint-rs/python/*/*)
 # All tests but those that are pure and measured for coverage.
 REAL := tests --ignore tests/core --ignore tests/scenarios
 
@@ -28,10 +33,22 @@ $(STAMP): .tools/bin/uv requirements.lock pyproject.toml
 	.tools/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-up: $(STAMP)
+# The data plane of the endpoint is Rust. Without cargo all else works, and says what it lacks.
+$(ENDPOINT): $(STAMP) $(ENDPOINT_SOURCES)
+	@if command -v cargo >/dev/null; then \
+	  echo "building the endpoint's data plane (two minutes the first time)" >&2; \
+	  rm -rf build/wheels && \
+	  CARGO_TARGET_DIR=$(CACHE)/endpoint-target $(BIN)/maturin build --quiet --release --locked \
+	    --manifest-path endpoint-rs/Cargo.toml --interpreter $(BIN)/python --out build/wheels && \
+	  .tools/bin/uv pip install --quiet --python $(BIN)/python --no-deps --no-index --reinstall \
+	    build/wheels/*.whl; \
+	else echo "no cargo on PATH: skipped the endpoint's data plane (install Rust to have it)" >&2; fi
+	@touch $@
+
+up: $(ENDPOINT)
 	$(BIN)/everfly up $(ARGS)
 
-test: $(STAMP) lint
+test: $(ENDPOINT) lint
 	@deploy/test-peers.sh
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -p no:xdist tests/core tests/scenarios
