@@ -7,7 +7,7 @@ carries no traffic.
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from everfly.endpoint.plane import PlaneNotice
@@ -22,6 +22,8 @@ class RecordingPlane:
     epoch: int = -1
     state: str = "no-primary"
     drains: bool = True
+    on_drained: Callable[[], None] = lambda: None
+    """What happens while it drains."""
     clients: int = 0
     replicas: tuple[tuple[str, int, str, int], ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class RecordingPlane:
 
     def drained(self, timeout_ms: int) -> bool:
         self._note("drained", timeout_ms)
+        self.on_drained()
         return self.drains
 
     def set_replicas(self, replicas: Sequence[tuple[str, int, str, int]]) -> None:

@@ -19,6 +19,8 @@ PROGRAMS: Final = {
     "events": "everfly.observe.commands:events",
     "drill": "everfly.drill.commands:drill",
     "sentinel": "everfly.sentinel.command_line:sentinel",
+    "endpoint": "everfly.endpoint.command_line:endpoint",
+    "switchover": "everfly.endpoint.switchover_command:switchover",
     "sim": "everfly.sim.commands:sim",
 }
 """Name on the command line -> module and its click command."""

@@ -106,6 +106,11 @@ class Follower:
         return self._jury.belief
 
     @property
+    def accepted_text(self) -> str:
+        """Whom commands go to, for people."""
+        return str(self.accepted.primary) if self.accepted else "nobody"
+
+    @property
     def is_announced(self) -> bool:
         """Whether commands wait because a Sentinel said that a change begins."""
         return self._announced_at is not None

@@ -40,15 +40,17 @@ class Observer:
         group: str | None = None,
         *,
         credentials: Credentials | None = None,
+        of_sentinels: Credentials | None = None,
         limit_s: float = LIMIT_S,
     ) -> None:
         """Take the Sentinels to ask first (they name the others) and the name of the group.
 
-        Without a name it is the only group that they watch. The credentials are for instances.
+        Without a name it is the only group that they watch. `credentials` are for instances.
         """
         self._sentinels = tuple(dict.fromkeys(sentinels))
         self._group = group
         self._credentials = credentials or Credentials()
+        self._of_sentinels = of_sentinels
         self._limit_s = limit_s
         self._clients: dict[Address, Client] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -97,7 +99,10 @@ class Observer:
 
     async def _only_group(self) -> tuple[str | None, str]:
         answers = await asyncio.gather(
-            *(self._ask(each, [("SENTINEL", "MASTERS")]) for each in self._sentinels)
+            *(
+                self._ask(each, [("SENTINEL", "MASTERS")], self._of_sentinels)
+                for each in self._sentinels
+            )
         )
         reached = [answer[0] for answer in answers if not isinstance(answer, str)]
         if not reached:
@@ -123,7 +128,7 @@ class Observer:
             ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", group),
             ("SENTINEL", "CKQUORUM", group),
         ]
-        replies = await self._ask(sentinel, questions)
+        replies = await self._ask(sentinel, questions, self._of_sentinels)
         if isinstance(replies, str):
             return SentinelView(address=sentinel, error=replies)
         run_id, master, replicas, peers, client_address, quorum = replies
@@ -231,6 +236,7 @@ def _instance_view(
         address=address,
         report=report,
         version=printable(dialect.version_of(fields)),
+        zone=printable(fields.get("availability_zone", "")),
         lag=_lag(address, fields, told),
         silent_s=silent_s if silent_s is not None and silent_s >= 0 else None,
         flags=flags,

@@ -57,6 +57,8 @@ class InstanceView:
     """Why it could not be asked; empty: the rest is what it said."""
     report: InstanceReport = field(default_factory=InstanceReport)
     version: str = ""
+    zone: str = ""
+    """Where it says that it runs (`availability-zone`); empty: it does not say."""
     lag: int | None = None
     """How far it is behind the primary, in bytes (Dragonfly: journal entries). None: unknown."""
     silent_s: int | None = None

@@ -1,9 +1,10 @@
 """Turn requests of HTTP/1.1 into calls of one handler, and what it returns into responses.
 
-Rules: only GET and HEAD, which change nothing, and no bodies; head, connections and every wait have
-a limit; a handler that fails is a 500 and a line in the log; behind a loopback address only names
-of this machine are answered, so that a web page cannot read it by a name of its own that leads here
-(DNS rebinding).
+Rules: only GET and HEAD, which change nothing, and no bodies, unless limits allow for bodies: then
+POST too, with a body of JSON; head, body, connections and every wait have a limit; a handler that
+fails is a 500 and a line in the log; behind a loopback address only names of this machine are
+answered, so that a web page cannot read it by a name of its own that leads here (DNS rebinding),
+and no page can POST, for the type of the body is one that a browser must ask for first.
 Source: RFC 9112.
 """
 
@@ -12,7 +13,8 @@ import contextlib
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
@@ -23,6 +25,7 @@ from everfly.runtime.listening_sockets import open_tcp
 log = logging.getLogger(__name__)
 
 PLAIN: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
 
 _END: Final = b"\r\n\r\n"
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -44,6 +47,8 @@ class HttpLimits:
 
     head_bytes: int = 8_192
     """Of a request line and headers together; browsers send about 1 kB."""
+    body_bytes: int = 0
+    """Of a POST; 0: there is none."""
     headers: int = 64
     connections: int = 64
     """A few dashboards and scrapers; above it new ones are refused."""
@@ -67,6 +72,9 @@ class Request:
     is_head: bool = False
     wants_more: bool = False
     """The connection stays open."""
+    is_post: bool = False
+    body: bytes = b""
+    """Of a POST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ class HttpServer:
         self._limits = limits or HttpLimits()
         self._connections: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._sockets: tuple[socket.socket, ...] = ()
         self.is_local = False
         """Only this machine can connect. Known once started."""
         self.port = 0
@@ -116,9 +125,18 @@ class HttpServer:
         """Whether anybody is connected."""
         return bool(self._connections)
 
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that listen, which stay ours."""
+        return self._sockets
+
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises SettingsError when the address cannot be had."""
-        sockets = open_tcp([host], port, self._limits.connections)
+        await self.start_on(open_tcp([host], port, self._limits.connections))
+
+    async def start_on(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve sockets that listen already; they are closed by `stop`."""
+        self._sockets = tuple(sockets)
         self.port = sockets[0].getsockname()[1]
         self.is_local = all(_is_loopback(str(one.getsockname()[0])) for one in sockets)
         for one in sockets:
@@ -171,6 +189,8 @@ class HttpServer:
             request = parse_head(head, self._limits)
             if self.is_local:
                 _refuse_foreign_name(request)
+            if request.is_post:
+                request = replace(request, body=await self._body(request, reader))
         except asyncio.LimitOverrunError:
             too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             text = f"more than {self._limits.head_bytes} bytes of headers"
@@ -181,11 +201,22 @@ class HttpServer:
         await self._write(writer, await self._respond(request), request)
         return request.wants_more
 
+    async def _body(self, request: Request, reader: asyncio.StreamReader) -> bytes:
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit() and len(length) <= 9):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "the length makes no sense")
+        if int(length) > self._limits.body_bytes:
+            too_large = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            raise _Refused(too_large, f"more than {self._limits.body_bytes} bytes of a body")
+        async with asyncio.timeout(self._limits.idle_s):
+            return await reader.readexactly(int(length))
+
     async def _refuse(self, writer: asyncio.StreamWriter, refused: _Refused) -> bool:
         self.refused += 1
         answer = text_response(refused.status, str(refused))
         if refused.status is HTTPStatus.METHOD_NOT_ALLOWED:
-            answer = replace(answer, headers=(("Allow", "GET, HEAD"),))
+            allowed = "GET, HEAD, POST" if self._limits.body_bytes else "GET, HEAD"
+            answer = replace(answer, headers=(("Allow", allowed),))
         await self._write(writer, answer, Request(""))
         return False
 
@@ -198,7 +229,7 @@ class HttpServer:
         except Exception:
             log.exception("BUG: answering %s over HTTP failed", request.path)
             failed = HTTPStatus.INTERNAL_SERVER_ERROR
-            return text_response(failed, "internal error, the log of this Sentinel has the details")
+            return text_response(failed, "internal error, the log of this process has the details")
 
     async def _write(
         self, writer: asyncio.StreamWriter, response: Response, request: Request
@@ -243,10 +274,8 @@ def parse_head(head: bytes, limits: HttpLimits) -> Request:
         too_many = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         raise _Refused(too_many, f"more than {limits.headers} headers")
     headers = _parse_headers(lines)
-    if method not in {"GET", "HEAD"}:
-        raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD: nothing changes here")
-    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-        raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has no meaning here")
+    is_post = method == "POST" and limits.body_bytes > 0
+    _refuse_method(method, headers, is_post=is_post)
     if version == "HTTP/1.1" and "host" not in headers:
         raise _Refused(HTTPStatus.BAD_REQUEST, "no Host")
     try:
@@ -260,7 +289,20 @@ def parse_head(head: bytes, limits: HttpLimits) -> Request:
     wants_more = version == "HTTP/1.1" and "close" not in wishes
     # Names that are no text arrive as their bytes, in the form that the rest of the process uses.
     path = unquote(parts.path, errors="surrogateescape")
-    return Request(path, query, headers, method == "HEAD", wants_more)
+    return Request(path, query, headers, method == "HEAD", wants_more, is_post)
+
+
+def _refuse_method(method: str, headers: dict[str, str], *, is_post: bool) -> None:
+    if is_post:
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send a body of type {JSON}")
+        if "transfer-encoding" in headers:
+            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "say how long the body is")
+        return
+    if method not in {"GET", "HEAD"}:
+        raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD: nothing changes here")
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "a body has no meaning here")
 
 
 def _parse_query(query: str) -> list[tuple[str, str]]:
