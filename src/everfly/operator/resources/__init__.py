@@ -1,0 +1,48 @@
+"""Turn the spec of a Dragonfly resource into the objects that it owns. Pure.
+
+Rules: the order is the one in which they are written; no field of the spec is without effect; what
+the upstream operator would have made is equal in meaning, so that a deployment is taken over
+without a restart. Values that the API server fills in are left out: they are nobody's wish.
+"""
+
+from dataclasses import dataclass
+
+from everfly.operator.manifest import JsonObject
+from everfly.operator.resources.disruption import disruption_budget
+from everfly.operator.resources.network_policy import network_policy
+from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
+from everfly.operator.resources.probes import probe_config_maps
+from everfly.operator.resources.services import services
+from everfly.operator.resources.stateful_set import stateful_set
+from everfly.operator.spec import Spec
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the operator knows beside the resource."""
+
+    default_image: str = ""
+    """Of the operator's flag `--dragonfly-image`; empty: none was given."""
+    running_image: str = ""
+    """Of the StatefulSet that exists. A resource that names no image keeps it, so that a newer
+    operator does not restart every data store of a cluster at once."""
+    operator_namespace: str = ""
+    """Empty: unknown. Then only pods of the resource's own namespace may reach the admin port."""
+
+    def image(self, spec: Spec) -> str:
+        """Return the image: the resource's, the flag's, the running one, the default."""
+        return spec.image or self.default_image or self.running_image or DEFAULT_IMAGE
+
+
+def desired(spec: Spec, owner: Owner, around: Around) -> list[JsonObject]:
+    """Return the manifests of all objects that the resource is to own, in order of writing.
+
+    An object that is not in the list and belongs to the resource is to be removed.
+    """
+    return [
+        *probe_config_maps(spec, owner),
+        stateful_set(spec, owner, around.image(spec)),
+        *services(spec, owner),
+        *disruption_budget(spec, owner),
+        *network_policy(spec, owner, around.operator_namespace),
+    ]
