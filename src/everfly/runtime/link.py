@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from everfly.core.effects import Ask, Connect, Purpose, Reconfigure, TakeOver
 from everfly.core.inputs import (
@@ -25,7 +25,7 @@ from everfly.core.inputs import (
     LinkLost,
     Reconfigured,
 )
-from everfly.core.model import Address, Engine, GroupName, Hello, LinkId, Millis, RunId
+from everfly.core.model import Address, Engine, Hello, LinkId, Millis, RunId
 from everfly.engines.dialect import (
     follow_commands,
     pause_command,
@@ -36,17 +36,15 @@ from everfly.engines.dialect import (
 from everfly.errors import EverflyError, RemoteError, Unavailable
 from everfly.runtime.hostnames import Hostnames, has_names
 from everfly.runtime.link_connection import TLS_FAILED, Handler, Link, reason_of
+from everfly.runtime.link_hellos import Hellos, remember
 from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
 from everfly.runtime.link_settings import LinkSettings
 from everfly.runtime.resolver import Resolver, is_literal
 from everfly.runtime.stream_hub import StreamHub, is_supported
-from everfly.wire.hello import CHANNEL, format_hello, parse_hello
+from everfly.wire.hello import CHANNEL
 from everfly.wire.resp import ErrorReply, Reply, encode_command
 
 log = logging.getLogger(__name__)
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 CONNECT_LIMIT_S: Final = 1.5
 """For names, TCP and TLS together. The kernel repeats a lost SYN after 1 s; an attempt that hangs
@@ -54,9 +52,6 @@ longer is better begun anew, because the kernel's next repetitions come ever lat
 
 MALFORMED_LOG_S: Final = 60.0
 """Between two complaints about hellos of the same sender."""
-
-HELLOS_MAX: Final = 10_000
-"""Remembered hellos, parsed or encoded. Each is a few hundred bytes."""
 
 _PING: Final = encode_command("PING")
 _INFO: Final = encode_command("INFO")
@@ -91,9 +86,7 @@ class LinkPool:
         self._hub = StreamHub()
         self._links: dict[LinkId, Link] = {}
         self._unsent: list[Link] = []
-        self._heard: dict[bytes, Hello] = {}
-        self._said: dict[tuple[Hello, str, str], bytes] = {}
-        self._last_said: dict[GroupName, tuple[Hello, bool, bytes]] = {}
+        self._hellos = Hellos(shell.settings)
         self._complaints: dict[tuple[str, str], str] = {}
         self._malformed_logged: dict[Address, float] = {}
         self.malformed_hellos = 0
@@ -150,7 +143,7 @@ class LinkPool:
         if found is None or not found.is_up:
             return
         try:
-            payload = self._format(hello)
+            payload = self._hellos.write(hello)
         except EverflyError as error:
             self._complain((str(hello.group), "hello"), str(error))
             self._submit(HelloSent(link))
@@ -173,7 +166,7 @@ class LinkPool:
             partial(self._replies.on_asked, effect.group),
             "SENTINEL",
             "is-master-down-by-addr",
-            self._shown(effect.primary),
+            self._hellos.shown(effect.primary),
             effect.primary.port,
             effect.epoch,
             effect.candidate or "*",
@@ -188,7 +181,9 @@ class LinkPool:
         if effect.follow is None:
             commands = promote_commands(engine)
         else:
-            commands = follow_commands(engine, self._shown(effect.follow), effect.follow.port)
+            commands = follow_commands(
+                engine, self._hellos.shown(effect.follow), effect.follow.port
+            )
         if engine is Engine.UNKNOWN:
             log.debug("%s has sent no INFO yet: spoken to as to a Redis", effect.instance)
 
@@ -251,22 +246,26 @@ class LinkPool:
     def on_message(self, link: Link, payload: bytes) -> None:
         """Turn a message on the hello channel into a fact."""
         if self._me in payload:
-            self._submit(ChannelHeard(link.id))
-            return
-        hello = self._heard.get(payload)
-        if hello is not None:
-            self._submit(HelloHeard(link.id, hello))
+            self._tell_again(link, payload, ChannelHeard(link.id))
             return
         try:
-            hello = parse_hello(payload)
+            hello = self._hellos.read(payload)
         except RemoteError as error:
             self._on_malformed(link, error)
             return
         if has_names(hello.sender, hello.primary):
             self._names.resolve_hello(hello, partial(self._on_resolved, link))
             return
-        _remember(self._heard, payload, hello)
-        self._submit(HelloHeard(link.id, hello))
+        self._tell_again(link, payload, HelloHeard(link.id, hello))
+
+    def _tell_again(self, link: Link, payload: bytes, fact: Input) -> None:
+        """Tell a fact, now and whenever these bytes come again."""
+        link.remember(payload, fact)
+        self._submit(fact)
+
+    def on_repeated(self, fact: Input) -> None:
+        """Tell what a message means that came before."""
+        self._submit(fact)
 
     def on_unsent(self, link: Link) -> None:
         """Note that a link has something to write at the end of the turn."""
@@ -324,34 +323,6 @@ class LinkPool:
         name = self._settings.command_name(link.effect.group, str(words[0]))
         link.send(encode_command(name, *words[1:]), handler)
 
-    def _shown(self, address: Address) -> str:
-        """Return the host as others are told it."""
-        return address.host if self._settings.shows_hostnames else address.ip or address.host
-
-    def _format(self, hello: Hello) -> bytes:
-        last = self._last_said.get(hello.group)
-        shows = self._settings.shows_hostnames
-        if last is not None and last[0] is hello and last[1] is shows:
-            return last[2]
-        sender, primary = self._shown(hello.sender), self._shown(hello.primary)
-        # Beside the hello itself, because addresses are equal when they lead to the same place.
-        key = (hello, sender, primary)
-        payload = self._said.get(key)
-        if payload is None:
-            payload = format_hello(
-                Hello(
-                    sender=Address(sender, hello.sender.port),
-                    sender_run_id=hello.sender_run_id,
-                    current_epoch=hello.current_epoch,
-                    group=hello.group,
-                    primary=Address(primary, hello.primary.port),
-                    config_epoch=hello.config_epoch,
-                )
-            )
-            _remember(self._said, key, payload)
-        _remember(self._last_said, hello.group, (hello, shows, payload))
-        return payload
-
     def _on_resolved(self, link: Link, hello: Hello | None) -> None:
         self._submit(ChannelHeard(link.id) if hello is None else HelloHeard(link.id, hello))
 
@@ -360,7 +331,7 @@ class LinkPool:
         self.malformed_hellos += 1
         now, sender = self._loop.time(), link.effect.to
         if now - self._malformed_logged.get(sender, -MALFORMED_LOG_S) >= MALFORMED_LOG_S:
-            _remember(self._malformed_logged, sender, now)
+            remember(self._malformed_logged, sender, now)
             log.warning("A message on the hello channel of %s is ignored: %s", sender, error)
 
     def _on_auth(self, link: Link, reply: Reply) -> None:
@@ -389,12 +360,5 @@ class LinkPool:
     def _complain(self, key: tuple[str, str], text: str) -> None:
         """Log what stays wrong until somebody mends it, once."""
         if self._complaints.get(key) != text:
-            _remember(self._complaints, key, text)
+            remember(self._complaints, key, text)
             log.warning("%s", text)
-
-
-def _remember(memory: dict[K, V], key: K, value: V) -> None:
-    """Keep a value, and let the oldest go when there are too many."""
-    memory[key] = value
-    if len(memory) > HELLOS_MAX:
-        del memory[next(iter(memory))]

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from everfly.core.effects import Connect, Purpose
+from everfly.core.inputs import HelloSent, Input, Ponged
 from everfly.core.model import LinkId
 from everfly.runtime.tls import reason_of_tls
-from everfly.wire.resp import NeedMore, ProtocolError, Reply, ReplyParser, to_text
+from everfly.wire.hello import CHANNEL
+from everfly.wire.resp import NeedMore, ProtocolError, Reply, ReplyParser, SimpleString, to_text
 
 COMMAND_REPLY_BYTES_MAX: Final = 8 * 1024 * 1024
 """INFO has 5 KB, and 100 bytes more for each replica."""
@@ -38,6 +40,21 @@ KEEPALIVE_PROBES: Final = 3
 TLS_FAILED: Final = "TLS: "
 """Begins a reason that has to do with encryption."""
 
+PONG: Final = SimpleString("PONG")
+REPEATED_BYTES_MAX: Final = 512
+"""Messages with longer hellos are read each time."""
+REPEATS_MAX: Final = 32
+"""Of one channel: a hello of each Sentinel, and some of before the last change."""
+
+_MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+_SUBSCRIBERS_MAX: Final = 32
+# What comes over a command link nearly always: the answers to PING, to PUBLISH, and to both.
+_USUAL: Final[dict[bytes, tuple[Reply, ...]]] = {
+    b"+PONG\r\n": (PONG,),
+    **{b":%d\r\n" % count: (count,) for count in range(_SUBSCRIBERS_MAX)},
+    **{b"+PONG\r\n:%d\r\n" % count: (PONG, count) for count in range(_SUBSCRIBERS_MAX)},
+}
+
 Handler = Callable[["Link", Reply], None]
 """Takes the reply to one command."""
 
@@ -55,6 +72,10 @@ class LinkOwner(Protocol):
 
     def on_message(self, link: "Link", payload: bytes) -> None:
         """Take a message of a channel."""
+        ...
+
+    def on_repeated(self, fact: Input) -> None:
+        """Take what a message of a channel means that it has already told of."""
         ...
 
     def on_unsent(self, link: "Link") -> None:
@@ -89,8 +110,9 @@ class Wire(Protocol):
 class Link(asyncio.Protocol):
     """One connection, from its attempt to its end."""
 
-    __slots__ = ("_owner", "_parser", "_pending", "_transport", "_unsent", "effect", "has_ended",
-                 "id", "local_host", "task")  # fmt: skip
+    __slots__ = ("_is_channel", "_owner", "_parser", "_pending", "_repeats", "_transport",
+                 "_unsent", "effect", "has_ended", "id", "local_host", "ponged", "published",
+                 "task")  # fmt: skip
 
     def __init__(self, effect: Connect, owner: LinkOwner) -> None:
         self.id: Final[LinkId] = effect.link
@@ -100,9 +122,13 @@ class Link(asyncio.Protocol):
         self.has_ended = False
         self.task: asyncio.Task[None] | None = None
         """The attempt to connect."""
+        self.ponged: Final = Ponged(effect.link, PONG.decode())
+        self.published: Final = HelloSent(effect.link)
+        """What is told again and again."""
         self._owner = owner
         self._transport: Wire | None = None
-        is_channel = effect.purpose is Purpose.CHANNEL
+        self._is_channel = is_channel = effect.purpose is Purpose.CHANNEL
+        self._repeats: dict[bytes, Input] = {}
         self._parser = ReplyParser(
             max_bulk=CHANNEL_MESSAGE_BYTES_MAX if is_channel else COMMAND_REPLY_BYTES_MAX,
             max_depth=REPLY_DEPTH_MAX,
@@ -167,6 +193,22 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes (by the event loop)."""
+        if len(data) < REPEATED_BYTES_MAX and self._parser.is_between_replies:
+            if self._is_channel:
+                fact = self._repeats.get(data)
+                if fact is not None:
+                    self._owner.on_repeated(fact)
+                    return
+            else:
+                replies = _USUAL.get(data)
+                if replies is not None:
+                    for reply in replies:
+                        if not self.has_ended:
+                            self._take(reply)
+                    return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         parser = self._parser
         parser.feed(data)
         try:
@@ -177,6 +219,17 @@ class Link(asyncio.Protocol):
                 self._take(reply)
         except ProtocolError as error:
             self.end(f"Protocol error: {error.message}", is_refusal=False)
+
+    def remember(self, payload: bytes, fact: Input) -> None:
+        """Tell the owner `fact` at once when this message of a channel comes again.
+
+        Only for a fact that depends on nothing but this link and the payload.
+        """
+        message = _MESSAGE % (len(CHANNEL), CHANNEL, len(payload), payload)
+        if len(message) < REPEATED_BYTES_MAX:
+            if len(self._repeats) >= REPEATS_MAX:
+                self._repeats.clear()
+            self._repeats[message] = fact
 
     def eof_received(self) -> bool:
         """Take the end of the stream (by the event loop)."""
@@ -189,7 +242,7 @@ class Link(asyncio.Protocol):
         self.end(reason_of(exc), is_refusal=exc is None or is_reset)
 
     def _take(self, reply: Reply) -> None:
-        if isinstance(reply, list) and self.effect.purpose is Purpose.CHANNEL:
+        if self._is_channel and isinstance(reply, list):
             match reply:
                 case [b"message", bytes(), bytes(payload)]:
                     self._owner.on_message(self, payload)

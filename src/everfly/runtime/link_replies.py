@@ -14,7 +14,6 @@ from typing import Final
 from everfly.core.inputs import (
     AskReplied,
     CommandRefused,
-    HelloSent,
     InfoReceived,
     Input,
     PauseAnswered,
@@ -25,7 +24,7 @@ from everfly.core.inputs import (
 from everfly.core.model import Address, Engine, Epoch, GroupName, InstanceReport, RunId
 from everfly.engines.dialect import report
 from everfly.runtime.hostnames import Hostnames
-from everfly.runtime.link_connection import Link, shown
+from everfly.runtime.link_connection import PONG, Link, shown
 from everfly.wire.info import parse_info, sections
 from everfly.wire.resp import ErrorReply, Reply, to_text
 
@@ -111,7 +110,9 @@ class ReplyReader:
 
     def on_pong(self, link: Link, reply: Reply) -> None:
         """PING."""
-        if isinstance(reply, ErrorReply):
+        if reply == PONG:
+            self._submit(link.ponged)
+        elif isinstance(reply, ErrorReply):
             self._submit(Ponged(link.id, reply.text))
         else:
             self._submit(Ponged(link.id, shown(reply)))
@@ -126,7 +127,7 @@ class ReplyReader:
 
     def on_published(self, link: Link, _reply: Reply) -> None:
         """PUBLISH, whatever came of it."""
-        self._submit(HelloSent(link.id))
+        self._submit(link.published)
 
     def on_taken_over(self, link: Link, reply: Reply) -> None:
         """REPLTAKEOVER."""

@@ -96,6 +96,11 @@ class ReplyParser:
         self._elements = 0
         self._failure: ProtocolError | None = None
 
+    @property
+    def is_between_replies(self) -> bool:
+        """Whether nothing is kept of an unfinished reply: what comes next begins one."""
+        return not self._elements and not self._buffer and self._failure is None
+
     def feed(self, data: bytes) -> None:
         """Take bytes that arrived; dropped after an error."""
         if self._failure is None:
