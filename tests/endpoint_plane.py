@@ -27,6 +27,7 @@ class RecordingPlane:
     clients: int = 0
     replicas: tuple[tuple[str, int, str, int], ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
+    latency: dict[str, object] | None = None
     bound: list[tuple[str, str]] = field(default_factory=list)
     _token: int = 0
     _waiting: list[PlaneNotice] = field(default_factory=list)
@@ -131,6 +132,7 @@ class RecordingPlane:
             "primary": self.primary,
             "epoch": self.epoch,
             "connections": self.clients,
+            "latency": self.latency,
             **self.counters,
         }
 

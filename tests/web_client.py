@@ -36,6 +36,32 @@ def get(port: int, path: str, *, method: str = "GET", host: str | None = None) -
         connection.close()
 
 
+def send(
+    port: int,
+    method: str,
+    path: str,
+    body: str | None = None,
+    *,
+    token: str = "",
+    host: str | None = None,
+    content_type: str = "application/json",
+) -> Got:
+    """Ask for a change, or with a token."""
+    headers = {"Content-Type": content_type} if body is not None else {}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if host:
+        headers["Host"] = host
+    connection = http.client.HTTPConnection(HOST, port, timeout=LIMIT_S)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, text)
+    finally:
+        connection.close()
+
+
 def samples(text: str) -> dict[str, float]:
     """Return the samples of an exposition: name with labels -> value."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
