@@ -166,6 +166,8 @@ class Sentinel:
     folder: Path
     port: int = field(default_factory=free_port)
     child: Child | None = None
+    options: tuple[str, ...] = ()
+    """Of the command line, behind the file."""
 
     def start(self, lines: Sequence[str] | None = None) -> None:
         """Start, with a fresh file of these lines, or with the file as it is."""
@@ -174,7 +176,8 @@ class Sentinel:
         if lines is not None:
             head = [f"port {self.port}", f"bind {HOST}", f"dir {self.folder}"]
             self.conf.write_text("\n".join([*head, *lines]) + "\n")
-        self.child = Child(sentinel_command(self.kind, self.conf), self.folder / "sentinel.log")
+        command = [*sentinel_command(self.kind, self.conf), *self.options]
+        self.child = Child(command, self.folder / "sentinel.log")
         until(self._answers, START_S, show=self.log_tail)
 
     @property

@@ -25,6 +25,7 @@ from everfly.runtime.setting_forms import (
     Seconds,
     Text,
     Value,
+    Whole,
     Word,
 )
 from everfly.runtime.setting_table import Key, Told, checked, read_toml, refuse_unknown
@@ -35,6 +36,8 @@ SECRET_BYTES_MAX: Final = 4_096
 SECRET_BYTES_MIN: Final = 16
 """A shorter one can be guessed from one signed message."""
 WEBHOOKS_MAX: Final = 16
+LIMIT_MB: Final = 256
+"""Of recordings: half a day at the least of an impatient group, days of others."""
 
 LOG_FORMATS: Final = ("redis", "json")
 
@@ -71,6 +74,22 @@ _FIXED_KEYS: Final = (
         Compat.REDIS_7_0.value,
         "Whose answers clients get: texts, the commands there are, INFO, HELLO. What Sentinels say "
         "to each other is the same in all. The default is what most clients and scripts know.",
+    ),
+    Key(
+        "record",
+        Text(),
+        "",
+        "A file for all that the deciding core is fed, a line each, for `everfly sim --replay`: it "
+        "shows afterwards what was decided and why. A full file, and that of an earlier run, goes "
+        "on beside it as FILE.1. For its owner alone (0600), without passwords. Off by default: "
+        "who debugs nothing needs no such file.",
+    ),
+    Key(
+        "record_limit_mb",
+        Whole(2, 1_048_576, "megabytes"),
+        LIMIT_MB,
+        "How large `record` and its FILE.1 may become together. Three instances and three "
+        "Sentinels fill about 5 MB an hour with down-after 30 s, 20 MB with 1 s.",
     ),
 )
 
@@ -175,6 +194,9 @@ class EverflySettings:
     log_format: str = "redis"
     compat: Compat = Compat.REDIS_7_0
     webhooks: tuple[WebhookSettings, ...] = ()
+    record: Path | None = None
+    """Where to record what the core is fed, absolute; None: nowhere."""
+    record_limit_mb: int = LIMIT_MB
     policy: Policy = field(default_factory=Policy)
 
 
@@ -196,12 +218,17 @@ def load_settings(
         values[key.name] = value = sources.value_of(key)
         if key.policy_field:
             setattr(policy, key.policy_field, _for_policy(key, value))
-    metrics = values["metrics"]
+    metrics, limit_mb = values["metrics"], values["record_limit_mb"]
+    assert isinstance(limit_mb, int)
+    # Absolute now: a Sentinel enters the folder of its `dir` later.
+    record = Path(str(values["record"])).absolute() if values["record"] else None
     return EverflySettings(
         metrics=metrics if isinstance(metrics, HostPort) else None,
         log_format=str(values["log_format"]),
         compat=Compat(values["compat"]),
         webhooks=_webhooks(tables, path),
+        record=record,
+        record_limit_mb=limit_mb,
         policy=policy,
     )
 
@@ -248,7 +275,7 @@ def _webhook(table: Mapping[str, object], path: str, number: int) -> WebhookSett
         url=url,
         kind=str(values["kind"]),
         secret=_secret(Path(path).parent / file, f"{where}.secret_file") if file else b"",
-        events=events,
+        events=tuple(map(str, events)),
         timeout_s=float(timeout_s),
     )
 

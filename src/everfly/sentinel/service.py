@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import random
+import secrets
 import signal
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,6 +31,7 @@ from everfly.runtime.listener import Listener
 from everfly.runtime.log import NOTICE, VERBOSE
 from everfly.runtime.ports import NoticeSink
 from everfly.runtime.pubsub import PubSub
+from everfly.runtime.recorder import Beginning, Plan, RecordedMachine
 from everfly.runtime.resolver import Resolver, is_literal
 from everfly.runtime.systemd import tell_supervisor
 from everfly.runtime.tls import Tls
@@ -84,6 +86,7 @@ class Service:
     resolver: Resolver
     state_file: StateFile
     exposure: Exposure
+    machine: Machine | RecordedMachine
 
 
 def serve_until_stopped(loaded: Loaded, ours: EverflySettings | None = None) -> None:
@@ -152,12 +155,7 @@ def _assemble(
     stopped: asyncio.Event,
 ) -> Service:
     settings, policy = loaded.settings, ours.policy
-    machine = Machine(
-        loaded.state,
-        port=told_port(loaded.conf),
-        dice=random.Random(),  # noqa: S311 - spreads attempts in time, guards nothing
-        policy=policy,
-    )
+    machine = _machine_of(loaded, ours)
     driver = Driver(machine)
     tls = tls_of(loaded.conf)
     tls_of_links = tls if loaded.conf.is_yes("tls-replication") else None
@@ -198,7 +196,25 @@ def _assemble(
         shut_down=stopped.set,
     )
     listener = Listener(limits_of(loaded), lambda owner: make_sentinel_commands(parts, owner))
-    return Service(driver, executor, links, listener, tls, scripts, resolver, state_file, exposure)
+    return Service(
+        driver, executor, links, listener, tls, scripts, resolver, state_file, exposure, machine
+    )
+
+
+def _machine_of(loaded: Loaded, ours: EverflySettings) -> Machine | RecordedMachine:
+    """Return the core, recorded where that is wanted."""
+    seed = secrets.randbits(64)
+    beginning = Beginning(loaded.state, told_port(loaded.conf), seed, ours.policy)
+    machine = Machine(
+        beginning.state,
+        port=beginning.port,
+        dice=random.Random(seed),  # noqa: S311 - spreads attempts in time, guards nothing
+        policy=beginning.policy,
+    )
+    if ours.record is None:
+        return machine
+    plan = Plan(ours.record, ours.record_limit_mb << 20, loaded.settings.secrets)
+    return RecordedMachine(beginning, machine, plan)
 
 
 def _sources(service: Service, state: DurableState) -> Sources:
@@ -259,6 +275,8 @@ async def _stop(service: Service) -> None:
     await service.listener.stop()
     service.scripts.close()
     service.links.close()
+    if isinstance(service.machine, RecordedMachine):
+        service.machine.recorder.close("the Sentinel ended")
     await service.resolver.close()
 
 

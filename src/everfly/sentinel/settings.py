@@ -101,6 +101,16 @@ class Settings:
             return self.sentinel_user, self.sentinel_pass
         return "", self.requirepass
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return all words here that nobody else may read, the longest first.
+
+        For who writes down texts of others, who may repeat what we told them.
+        """
+        words = [self.sentinel_pass, self.requirepass, *(new for _, new in self.renamed_commands)]
+        for group in self.groups.values():
+            words += [group.auth_pass, *group.renamed_commands.values()]
+        return tuple(sorted({word for word in words if word}, key=len, reverse=True))
+
     def copy_of_scalars(self) -> "Settings":
         """Return a copy to try changes on; groups are shared."""
         return replace(self)

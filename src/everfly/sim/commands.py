@@ -1,25 +1,55 @@
-"""`everfly sim`: run worlds, count what went wrong, tell the story of one."""
+"""`everfly sim`: run worlds, tell the story of one, shrink a failing one, replay a recording.
 
-import json
+Rules: data goes to stdout, progress and advice to stderr; exit status 0: nothing was broken, 1: a
+rule was broken (or a replay differs), 2: what was asked for cannot be done.
+"""
+
 import sys
-import time
+from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from everfly.errors import SettingsError
-from everfly.sim.run import Outcome, minimise, run
-from everfly.sim.seeds import Seeds, parse_commit, parse_duration, parse_range
+from everfly.sim.seeds import Seeds, head_commit, parse_commit, parse_duration, parse_range
+
+DEFAULT_S = 10.0
+"""How long worlds run when nobody says which or how long."""
 
 
 @click.command()
-@click.option("--seed", type=int, help="Run one world and tell its story.")
-@click.option("--seeds", "span", metavar="A..B", help="Run these worlds.")
+@click.option("--seed", type=click.IntRange(0), help="Run one world and tell its story.")
+@click.option("--seeds", "span", metavar="A..B", help="Run these worlds (B is not included).")
 @click.option("--for", "limit", metavar="DURATION", help="Run worlds for so long: 90s, 5m, 1h.")
-@click.option("--commit", metavar="HASH", help="Take the first seed from a commit hash.")
-@click.option("--minimise", "shrink", type=int, metavar="SEED", help="Shrink a failing world.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each world.")
+@click.option(
+    "--commit",
+    metavar="[HASH]",
+    is_flag=False,
+    flag_value="HEAD",
+    help="Begin with the seed that a commit gives (default: the one checked out here).",
+)
+@click.option(
+    "--minimise",
+    "shrink",
+    type=click.IntRange(0),
+    metavar="SEED",
+    help="Shrink a failing world to what is needed to fail, and tell its story.",
+)
+@click.option(
+    "--replay",
+    "recording",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show each decision of a recording (`everfly sentinel --record`) with its reasons.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the world as a page: of --seed, --minimise, or the first that failed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each world or decision.")
+@click.option("--trace", "is_full", is_flag=True, help="The whole trace instead of a story.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, help="Processes to run worlds in.")
 def sim(  # noqa: PLR0913 - options are arguments
     *,
     seed: int | None,
@@ -27,93 +57,50 @@ def sim(  # noqa: PLR0913 - options are arguments
     limit: str | None,
     commit: str | None,
     shrink: int | None,
+    recording: Path | None,
+    html: Path | None,
     as_json: bool,
+    is_full: bool,
+    jobs: int,
 ) -> None:
     """Run the deciding core in simulated worlds, each reproducible from its seed.
 
-    Exit status 1 when a world broke a rule.
+    Exit status 1 when a world broke a rule, or when a replay differs from its recording.
     """
-    if seed is not None or shrink is not None:
-        outcome = run(shrink if shrink is not None else seed or 0)
-        if shrink is not None:
-            outcome = minimise(outcome)
-        tell(outcome)
-        sys.exit(1 if outcome.violations else 0)
+    asked = {
+        "--seed": seed is not None,
+        "--minimise": shrink is not None,
+        "--replay": recording is not None,
+        "--seeds, --for or --commit": any(one is not None for one in (span, limit, commit)),
+    }
+    if sum(asked.values()) > 1:
+        names = " and ".join(name for name, is_asked in asked.items() if is_asked)
+        raise click.UsageError(f"{names} exclude each other; choose one")
+    # Not at the top: `--help` must not pay for the core and the tables.
+    from everfly.sim import showing  # noqa: PLC0415
+
+    wish = showing.Wish(html, as_json, is_full, jobs)
     try:
-        worlds = _which(span, limit, commit)
+        if recording is not None:
+            status = showing.replayed(recording, as_json=as_json)
+        elif seed is not None:
+            status = showing.told(seed, wish)
+        elif shrink is not None:
+            status = showing.shrunk(shrink, wish)
+        else:
+            status = showing.many(_which(span, limit, commit), wish)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    sys.exit(_run_many(worlds, as_json=as_json))
+    sys.exit(status)
 
 
 def _which(span: str | None, limit: str | None, commit: str | None) -> Seeds:
+    if span is not None and commit is not None:
+        raise SettingsError("--seeds and --commit both say where to begin; choose one")
     first, end = parse_range(span) if span is not None else (0, None)
     if commit is not None:
-        first = parse_commit(commit)
+        first = parse_commit(head_commit() if commit == "HEAD" else commit)
     limit_s = parse_duration(limit) if limit is not None else None
     if end is None and limit_s is None:
-        limit_s = 10.0
+        limit_s = DEFAULT_S
     return Seeds(first, end, limit_s)
-
-
-def tell(outcome: Outcome) -> None:
-    """Print one world as a story."""
-    out = Console(highlight=False, soft_wrap=True)
-    out.print(f"seed {outcome.seed}: {outcome.shape}", markup=False)
-    for fault in outcome.faults:
-        out.print(f"  fault {fault}", markup=False)
-    for mark in outcome.trace:
-        out.print(f"{mark.at:>7} ms  {mark.who:<16} {mark.what}", markup=False)
-    for violation in outcome.violations:
-        out.print(f"BROKEN  {violation}", markup=False)
-    out.print(
-        f"{outcome.acknowledged} writes acknowledged, {outcome.lost} of them lost; "
-        f"trace {outcome.trace_hash}",
-        markup=False,
-    )
-
-
-def _run_many(worlds: Seeds, *, as_json: bool) -> int:
-    """Run worlds with progress; return the exit status."""
-    started = time.monotonic()
-    count = 0
-    broken: list[Outcome] = []
-    slowest = (0.0, worlds.first)
-    errors = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("worlds")
-        for seed in worlds:
-            began = time.monotonic()
-            outcome = run(seed)
-            count += 1
-            slowest = max(slowest, (time.monotonic() - began, seed))
-            if outcome.violations:
-                broken.append(outcome)
-                errors.print(f"seed {seed}: {outcome.violations[0]}", markup=False)
-            if as_json:
-                click.echo(json.dumps(_as_dict(outcome)))
-            progress.update(task, description=f"{count} worlds, {len(broken)} broken")
-            if worlds.limit_s is not None and time.monotonic() - started > worlds.limit_s:
-                break
-    elapsed = time.monotonic() - started
-    if not as_json:
-        click.echo(
-            f"{count} worlds from seed {worlds.first}, {len(broken)} broken; "
-            f"{count / elapsed:.1f} worlds/s; slowest: seed {slowest[1]}, {slowest[0]:.2f} s"
-        )
-    for outcome in broken:
-        click.echo(f"tell it with: everfly sim --minimise {outcome.seed}", err=True)
-    return 1 if broken else 0
-
-
-def _as_dict(outcome: Outcome) -> dict[str, object]:
-    return {
-        "seed": outcome.seed,
-        "violations": [str(one) for one in outcome.violations],
-        "faults": [str(fault) for fault in outcome.faults],
-        "acknowledged": outcome.acknowledged,
-        "lost": outcome.lost,
-        "steps": outcome.steps,
-        "trace": outcome.trace_hash,
-    }
