@@ -205,6 +205,9 @@ class Door:
                 log.warning("A new process took the sockets and ended; this one goes on")
             except (OSError, TimeoutError, RemoteError) as error:
                 log.warning("Handing over to a new process failed, this one goes on: %s", error)
+            except asyncio.CancelledError:
+                connection.close()
+                raise
             connection.close()
 
 
