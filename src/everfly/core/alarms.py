@@ -1,10 +1,12 @@
-"""Remember who wants to be looked at when: a heap with lazy deletion.
+"""Remember who wants to be looked at when: a calendar of instants with lazy deletion.
 
 Each `Timed` has at most one valid entry, the earliest asked for. A later wish does not replace an
-earlier one: whoever is woken early looks, and asks again.
+earlier one: whoever is woken early looks, and asks again. Of two who are due at one instant the one
+who asked first is looked at first.
 """
 
 import heapq
+from collections import deque
 
 from everfly.core.model import Instant
 from everfly.core.records import Timed
@@ -14,8 +16,9 @@ class Alarms:
     """All wishes to be woken."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Instant, int, Timed]] = []
-        self._count = 0
+        # Thousands share a few hundred instants, so whole numbers are sorted, not entries.
+        self._instants: list[Instant] = []
+        self._at: dict[Instant, deque[Timed]] = {}
         self._held: Timed | None = None
 
     def wake(self, who: Timed, at: Instant) -> None:
@@ -23,35 +26,54 @@ class Alarms:
         if who.due is None or at < who.due:
             who.due = at
             if who is not self._held:
-                self._push(at, who)
+                self._enter(at, who)
 
     def earliest(self) -> Instant | None:
         """Return the next instant at which somebody wants to be looked at."""
-        heap = self._heap
-        while heap:
-            at, _, who = heap[0]
-            if who.due == at and not who.is_gone:
-                return at
-            heapq.heappop(heap)
+        instants = self._instants
+        while instants:
+            at = instants[0]
+            entries = self._at[at]
+            while entries:
+                who = entries[0]
+                if who.due == at and not who.is_gone:
+                    return at
+                entries.popleft()
+            del self._at[at]
+            heapq.heappop(instants)
         return None
 
     def pop_due(self, now: Instant) -> Timed | None:
         """Take one whose time has come, to look at it. Call until there is none.
 
-        A look utters several wishes, often the far ones first. Only the earliest goes on the heap,
-        when the next one is taken.
+        A look utters several wishes, often the far ones first. Only the earliest is entered, when
+        the next one is taken.
         """
-        looked_at, self._held = self._held, None
-        if looked_at is not None and looked_at.due is not None:
-            self._push(looked_at.due, looked_at)
-        at = self.earliest()
-        if at is None or at > now:
-            return None
-        who = heapq.heappop(self._heap)[2]
-        who.due = None
-        self._held = who
-        return who
+        held = self._held
+        if held is not None:
+            self._held = None
+            if held.due is not None:
+                self._enter(held.due, held)
+        instants = self._instants
+        while instants:
+            at = instants[0]
+            if at > now:
+                return None
+            entries = self._at[at]
+            while entries:
+                who = entries.popleft()
+                if who.due == at and not who.is_gone:
+                    who.due = None
+                    self._held = who
+                    return who
+            del self._at[at]
+            heapq.heappop(instants)
+        return None
 
-    def _push(self, at: Instant, who: Timed) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (at, self._count, who))
+    def _enter(self, at: Instant, who: Timed) -> None:
+        entries = self._at.get(at)
+        if entries is None:
+            self._at[at] = deque((who,))
+            heapq.heappush(self._instants, at)
+        else:
+            entries.append(who)

@@ -87,11 +87,13 @@ def on_pong(turn: Turn, instance: Instance, reply: str) -> None:
     """Note an instance's answer to PING."""
     link = instance.commands
     link.pong_at = turn.now
-    if reply.startswith(VALID_PONGS):
+    if reply == "PONG":
         link.ok_pong_at = turn.now
         link.owes_since = None
-        if reply == "PONG":
-            instance.rebooted_at = None
+        instance.rebooted_at = None
+    elif reply.startswith(VALID_PONGS):
+        link.ok_pong_at = turn.now
+        link.owes_since = None
     elif (
         reply.startswith("BUSY")
         and instance.s_down_since is not None
@@ -133,20 +135,20 @@ def check_tilt(turn: Turn, deadline: Instant | None) -> bool:
     """
     state = turn.state
     policy = state.policy
-    if deadline is not None and turn.now - deadline > policy.tilt_trigger:
+    is_late = deadline is not None and turn.now - deadline > policy.tilt_trigger
+    if not is_late and state.tilt_since is None:
+        return False
+    if is_late:
         state.tilt_since = turn.now
         turn.proclaim(Event.TILT, "#tilt mode entered")
-    if state.tilt_since is None:
-        return False
-    if turn.now - state.tilt_since < policy.tilt_period:
+    if state.tilt_since is not None and turn.now - state.tilt_since < policy.tilt_period:
         return False
     state.tilt_since = None
     turn.proclaim(Event.UNTILT, "#tilt mode exited")
     return True
 
 
-def tilt_ends_at(state: State) -> Instant | None:
-    """Return when TILT is over, if it is on."""
-    if state.tilt_since is None:
-        return None
+def tilt_ends_at(state: State) -> Instant:
+    """Return when TILT, which is on, is over."""
+    assert state.tilt_since is not None, "TILT is on"
     return Instant(state.tilt_since + state.policy.tilt_period)

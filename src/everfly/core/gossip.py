@@ -18,6 +18,9 @@ def on_hello(turn: Turn, hello: Hello) -> None:
     if group is None or hello.sender_run_id == turn.state.me:
         return
     peer = group.peers.get(hello.sender_run_id)
+    if peer is not None and _says_nothing_new(group, peer, hello):
+        peer.hello_heard_at = turn.now
+        return
     if peer is None or peer.address != hello.sender:
         peer = _learn(turn, group, hello.sender_run_id, hello.sender)
     peer.hello_heard_at = turn.now
@@ -26,6 +29,8 @@ def on_hello(turn: Turn, hello: Hello) -> None:
     election.adopt_epoch(turn, group, max(hello.current_epoch, hello.config_epoch))
     is_newer = hello.config_epoch > group.config_epoch
     if not is_newer and not _is_other_half(group, hello):
+        if group.failover is None and hello.primary == group.primary.address:
+            peer.said = (hello, peer.address, group.primary.address)
         return
     group.config_epoch = hello.config_epoch
     turn.persist()
@@ -39,6 +44,17 @@ def on_hello(turn: Turn, hello: Hello) -> None:
     turn.notify(Event.CONFIG_UPDATE, peer)
     switch_primary(turn, group, hello.primary)
     turn.emit(ReconfigureClients(group.name, is_leader=False, old=old, new=hello.primary))
+
+
+def _says_nothing_new(group: Group, peer: Peer, hello: Hello) -> bool:
+    """Whether this very hello was taken before, and what it is compared with is still the same.
+
+    Epochs need not be compared again: ours never go back.
+    """
+    if peer.said is None or group.failover is not None:
+        return False
+    said, sender, primary = peer.said
+    return said is hello and sender is peer.shared.address and primary is group.primary.address
 
 
 def _give_up_older_attempt(turn: Turn, group: Group) -> None:

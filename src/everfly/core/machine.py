@@ -40,6 +40,7 @@ from everfly.core.inputs import (
     CommandRefused,
     Connected,
     HelloHeard,
+    HelloSent,
     HostResolved,
     InfoReceived,
     Input,
@@ -93,10 +94,11 @@ class Machine:
         turn = Turn(self._state, now)
         if detector.check_tilt(turn, self.next_deadline()):
             self._look_at_all(turn)
-        if isinstance(input, LinkFact):
-            self._on_link_fact(turn, input)
-        elif isinstance(input, HelloHeard):
+        # What comes thousands of times a second is asked for first, here and below.
+        if isinstance(input, HelloHeard):
             self._on_hello(turn, input)
+        elif isinstance(input, LinkFact):
+            self._on_link_fact(turn, input)
         elif isinstance(input, VoteRequested):
             self._on_vote_requested(turn, input)
         elif isinstance(input, HostResolved):
@@ -109,10 +111,10 @@ class Machine:
     def next_deadline(self) -> Instant | None:
         """Return when to call `step` with `TimerExpired`; None: never. Ask after each step."""
         at = self._state.alarms.earliest()
+        if self._state.tilt_since is None:
+            return at
         tilt_ends_at = detector.tilt_ends_at(self._state)
-        if at is None:
-            return tilt_ends_at
-        return at if tilt_ends_at is None else min(at, tilt_ends_at)
+        return tilt_ends_at if at is None else min(at, tilt_ends_at)
 
     # What others may read.
 
@@ -152,12 +154,12 @@ class Machine:
             return
         link, owner = found
         match fact:
+            case ChannelHeard():
+                link.heard_at = turn.now
             case Connected():
                 self._on_connected(turn, link, owner, fact)
             case LinkLost():
                 self._on_lost(turn, link, owner, fact)
-            case ChannelHeard():
-                link.heard_at = turn.now
             case _:
                 # Only what was asked can be answered, and only over a command link that is up.
                 if link.is_up and link.purpose is Purpose.COMMANDS:
@@ -221,6 +223,8 @@ class Machine:
         match fact:
             case Ponged():
                 self._on_instance_pong(turn, owner, fact)
+            case HelloSent():
+                pass
             case InfoReceived():
                 self._on_instance_info(turn, owner, fact)
             case Reconfigured():

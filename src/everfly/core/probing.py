@@ -118,19 +118,28 @@ def hello(turn: Turn, group: Group, local_host: str) -> Hello:
     state = turn.state
     current = group.current.address
     host, port = state.announce_host or local_host, state.announce_port or state.port
-    facts = (host, port, state.current_epoch, turn.shown(current), current.port)
-    if group.said is None or group.said[0] != (facts, group.config_epoch):
+    if group.said is not None:
         # It is said several times a second and changes about never.
-        said = Hello(
-            sender=Address(host, port),
-            sender_run_id=state.me,
-            current_epoch=state.current_epoch,
-            group=group.name,
-            primary=Address(turn.shown(current), current.port),
-            config_epoch=group.config_epoch,
-        )
-        group.said = ((facts, group.config_epoch), said)
-    return group.said[1]
+        said, primary, shows_hostnames = group.said
+        if (
+            primary is current
+            and said.sender.host == host
+            and said.sender.port == port
+            and said.current_epoch == state.current_epoch
+            and said.config_epoch == group.config_epoch
+            and shows_hostnames is state.shows_hostnames
+        ):
+            return said
+    said = Hello(
+        sender=Address(host, port),
+        sender_run_id=state.me,
+        current_epoch=state.current_epoch,
+        group=group.name,
+        primary=Address(turn.shown(current), current.port),
+        config_epoch=group.config_epoch,
+    )
+    group.said = (said, current, state.shows_hostnames)
+    return said
 
 
 def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> bool:

@@ -168,6 +168,8 @@ class Peer(Timed):
     answered_at: Instant | None = None
     asked_at: Instant | None = None
     vote: tuple[RunId, Epoch] | None = None
+    said: tuple[Hello, Address, Address] | None = None
+    """Its last hello that agreed with us, and the addresses then: its own, and the primary's."""
 
     @property
     def run_id(self) -> RunId:
@@ -239,8 +241,9 @@ class Group(Timed):
     splits: int = 0
     """Split votes in a row, each retried promptly."""
     failover: Failover | None = None
-    said: tuple[object, Hello] | None = None
-    """Our last hello of this group, and the facts that it was made of."""
+    said: tuple[Hello, Address, bool] | None = None
+    """Our last hello of this group, the primary's address as it was then, and whether hosts were
+    shown by their names."""
     histories: dict[str, None] = field(default_factory=dict)
     """Histories that its primaries have had, oldest first."""
 
