@@ -9,6 +9,7 @@ from everfly.local.plan import (
     InstanceFact,
     Observation,
     SentinelFact,
+    StartEndpoint,
     StartPrimary,
     StartReplica,
     StartSentinel,
@@ -178,3 +179,11 @@ def test_the_first_crash_costs_nothing_and_the_next_ones_more_and_more() -> None
 
 def test_patience_has_room_for_two_tries_of_the_sentinels() -> None:
     assert patience(1_000, 10_000) >= 1_000 + 2 * 2 * 10_000
+
+
+def test_a_dead_endpoint_comes_back_at_once_unless_nobody_supervises_it() -> None:
+    endpoint = SentinelFact(name="endpoint", is_running=False)
+    assert steps(endpoint=endpoint) == [StartEndpoint("endpoint")]
+    assert steps(endpoint=replace(endpoint, is_running=True)) == []
+    assert steps(endpoint=replace(endpoint, is_supervised=False)) == []
+    assert steps(endpoint=replace(endpoint, may_start_at=Instant(NOW + 1))) == []

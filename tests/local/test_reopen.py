@@ -6,7 +6,7 @@ from engines_fixture import binary_of
 from everfly.core.model import Address, Engine
 from everfly.engines.command import EngineBinary
 from everfly.errors import SettingsError
-from everfly.local.reopen import Options, engine_for, settings_for
+from everfly.local.reopen import ENDPOINT_PORT, Options, engine_for, settings_for
 from everfly.local.settings import FILE, Settings
 from everfly.observe.description import Description, Part
 
@@ -31,6 +31,13 @@ def described(settings: Settings) -> Description:
         ),
         down_after_ms=settings.down_after_ms,
         failover_timeout_ms=settings.failover_timeout_ms,
+        endpoint=Part(
+            name="endpoint",
+            address=Address("127.0.0.1", settings.endpoint_ports[0]),
+            admin_port=settings.endpoint_ports[1],
+        )
+        if settings.endpoint_ports
+        else None,
     )
 
 
@@ -128,3 +135,20 @@ def test_the_same_values_may_be_said_again() -> None:
 def test_what_cannot_work_is_refused_with_a_reason(options: Options, expected: str) -> None:
     with pytest.raises(SettingsError, match=expected):
         new(options)
+
+
+def test_an_endpoint_has_the_usual_port_only_beside_usual_ports() -> None:
+    usual = new(Options(has_endpoint=True))
+    assert usual.endpoint_ports == (ENDPOINT_PORT, ENDPOINT_PORT + 1)
+    assert new(Options(has_endpoint=True, endpoint_port=7_000)).endpoint_ports == (7_000, 7_001)
+    other = new(Options(has_endpoint=True, port=16_379))
+    assert ENDPOINT_PORT not in other.endpoint_ports
+    assert len(set(other.endpoint_ports)) == 2
+    assert new(Options()).endpoint_ports == ()
+
+
+def test_an_endpoint_keeps_its_port() -> None:
+    earlier = new(Options(has_endpoint=True, endpoint_port=7_000))
+    again = Description.from_json(described(earlier).to_json())
+    assert settings_for(Options(has_endpoint=True), VALKEY, HOME, again) == earlier
+    assert settings_for(Options(), VALKEY, HOME, again).endpoint_ports == ()

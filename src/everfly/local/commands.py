@@ -6,6 +6,7 @@ What was started and where goes to stdout; errors go to stderr, and then nothing
 import asyncio
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +14,15 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from everfly.core.model import Address
 from everfly.engines.find import KINDS, Kind
-from everfly.errors import EverflyError
+from everfly.errors import EverflyError, SettingsError
 from everfly.local.deployment import Deployment
 from everfly.local.home import Home
+from everfly.local.members import Member
 from everfly.local.reopen import (
     DOWN_AFTER_MS,
+    ENDPOINT_PORT,
     FAILOVER_TIMEOUT_MS,
     GROUP,
     PORT,
@@ -29,10 +33,12 @@ from everfly.local.reopen import (
     engine_for,
     settings_for,
 )
-from everfly.local.settings import Settings
+from everfly.local.settings import ENDPOINT_MODULE, Settings
 from everfly.local.view import View
 from everfly.observe.commands import fail, read_password
 from everfly.observe.description import default_directory
+
+NO_ENDPOINT: Final = "its data plane, the package everfly-endpoint, is not installed"
 
 PASSWORD_VARIABLE: Final = "EVERFLY_PASSWORD"  # noqa: S105 - the name of a variable
 
@@ -51,6 +57,17 @@ PASSWORD_VARIABLE: Final = "EVERFLY_PASSWORD"  # noqa: S105 - the name of a vari
 @click.option("--port", type=int, help=f"First port of the instances.  [default: {PORT}]")
 @click.option(
     "--sentinel-port", type=int, help=f"First port of the Sentinels.  [default: {SENTINEL_PORT}]"
+)
+@click.option(
+    "--endpoint-port",
+    type=int,
+    help=f"Where clients connect.  [default: {ENDPOINT_PORT}, or a free one with --port]",
+)
+@click.option(
+    "--endpoint/--no-endpoint",
+    "has_endpoint",
+    default=None,
+    help="Give clients one address that follows the primary.  [default: if it is installed]",
 )
 @click.option(
     "--dir",
@@ -93,6 +110,8 @@ def up(  # noqa: PLR0913, PLR0917 - options are arguments
     sentinels: int | None,
     port: int | None,
     sentinel_port: int | None,
+    endpoint_port: int | None,
+    has_endpoint: bool | None,
     directory: Path | None,
     group: str | None,
     down_after_ms: int | None,
@@ -124,11 +143,22 @@ def up(  # noqa: PLR0913, PLR0917 - options are arguments
                 maxmemory=maxmemory,
                 password=password or home.password(),
                 sentinel_binary=sentinel_binary,
+                endpoint_port=endpoint_port,
+                has_endpoint=_wants_endpoint(has_endpoint, endpoint_port),
             )
             settings = settings_for(options, found, place, earlier)
             asyncio.run(_up(Deployment(settings, home), plain=plain))
     except EverflyError as error:
         fail(error)
+
+
+def _wants_endpoint(has_endpoint: bool | None, port: int | None) -> bool:
+    """Return whether to start an endpoint. Raises SettingsError when it cannot be had."""
+    is_installed = find_spec(ENDPOINT_MODULE) is not None
+    is_asked_for = has_endpoint or (has_endpoint is None and port is not None)
+    if is_asked_for and not is_installed:
+        raise SettingsError(f"{NO_ENDPOINT}; install it, or leave --endpoint out")
+    return is_installed and has_endpoint is not False
 
 
 async def _up(deployment: Deployment, *, plain: bool) -> None:
@@ -198,17 +228,33 @@ async def _first(task: asyncio.Task[None], stopped: asyncio.Task[bool]) -> bool:
 
 
 def _introduction(deployment: Deployment) -> list[Text]:
-    settings = deployment.settings
+    settings, endpoint = deployment.settings, deployment.endpoint
     primary = deployment.at(deployment.supervisor.picture.primary) or deployment.instances[0]
     lines = [Text()]
+    if endpoint is not None:
+        admin = Address(endpoint.address.host, endpoint.admin_port or 0)
+        lines.append(
+            Text(f"  {endpoint.name:<12} {endpoint.address}  for clients; admin http://{admin}/")
+        )
+    elif find_spec(ENDPOINT_MODULE) is None:
+        lines.append(Text(f"  no endpoint: {NO_ENDPOINT}", style="dim"))
     for instance in deployment.instances:
         role = "primary" if instance is primary else "replica"
         lines.append(Text(f"  {instance.name:<12} {instance.address}  {role}"))
     lines.extend(Text(f"  {each.name:<12} {each.address}") for each in deployment.sentinels)
-    return [*lines, Text(), Text("Connect with redis-py:"), *_snippet(settings), Text()]
+    return [*lines, Text(), Text("Connect with redis-py:"), *_snippet(settings, endpoint), Text()]
 
 
-def _snippet(settings: Settings) -> list[Text]:
+def _snippet(settings: Settings, endpoint: Member | None) -> list[Text]:
+    if endpoint is not None:
+        secret = f', password=open("{settings.directory}/password").read().strip()'
+        at = f'"{endpoint.address.host}", {endpoint.address.port}'
+        lines = (
+            "import redis",
+            f"store = redis.Redis({at}{secret if settings.password else ''})",
+            'store.set("greeting", "hello")',
+        )
+        return [Text(f"  {line}", style="cyan") for line in lines]
     addresses = ", ".join(f'("{each.host}", {each.port})' for each in settings.sentinel_addresses)
     secret = f', password=open("{settings.directory}/password").read().strip()'
     return [

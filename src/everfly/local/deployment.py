@@ -1,4 +1,4 @@
-"""Run a small always-on deployment on this machine: one primary, replicas, Sentinels, a supervisor.
+"""Run a small always-on deployment here: a primary, replicas, Sentinels, an endpoint, a supervisor.
 
     async with Deployment.temporary(find_engine("auto")) as deployment:
         primary = await deployment.primary()
@@ -12,7 +12,6 @@ left, however it is left; when this process is killed instead, the kernel ends t
 import asyncio
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import tempfile
@@ -28,7 +27,8 @@ from everfly.engines.command import EngineBinary
 from everfly.errors import EverflyError, SettingsError, Unavailable
 from everfly.local.home import Home
 from everfly.local.members import Crew, Member
-from everfly.local.ports import PortInUse, check_free, random_free
+from everfly.local.ports import PortInUse, check_free
+from everfly.local.reopen import random_settings, with_random_endpoint
 from everfly.local.sentinel_file import newest
 from everfly.local.settings import HOST, Settings
 from everfly.local.supervisor import Supervisor
@@ -64,7 +64,13 @@ class Deployment:
     @classmethod
     @contextlib.asynccontextmanager
     async def temporary(
-        cls, engine: EngineBinary, *, replicas: int = 2, sentinels: int = 3, **changes: object
+        cls,
+        engine: EngineBinary,
+        *,
+        replicas: int = 2,
+        sentinels: int = 3,
+        has_endpoint: bool = False,
+        **changes: object,
     ) -> AsyncIterator[Self]:
         """Run a deployment on free ports in a directory that is removed afterwards.
 
@@ -75,7 +81,9 @@ class Deployment:
         try:
             with Home(directory) as home:
                 for tries_left in reversed(range(START_TRIES)):
-                    settings = _random_settings(engine, directory, replicas, sentinels)
+                    settings = random_settings(engine, directory, replicas, sentinels)
+                    if has_endpoint:
+                        settings = with_random_endpoint(settings)
                     deployment = cls(replace(settings, **changes), home)  # type: ignore[arg-type]  # the caller's fields
                     try:
                         await deployment.start()
@@ -101,8 +109,13 @@ class Deployment:
         return self._crew.sentinels
 
     @property
+    def endpoint(self) -> Member | None:
+        """Where clients connect; None: there is no endpoint."""
+        return self._crew.endpoint
+
+    @property
     def members(self) -> tuple[Member, ...]:
-        """All of both."""
+        """All of them."""
         return self._crew.members
 
     def named(self, name: str) -> Member:
@@ -147,6 +160,9 @@ class Deployment:
         for sentinel in crew.sentinels:
             await crew.start_sentinel(sentinel, primary.address)
         await asyncio.gather(*map(crew.until_answers, crew.sentinels))
+        if crew.endpoint is not None:
+            await crew.start_endpoint()
+            await crew.until_answers(crew.endpoint)
         self._is_described = True
         self._describe()
         await self.supervisor.look()
@@ -162,6 +178,11 @@ class Deployment:
             *(
                 (port, f"Sentinel {index + 1}")
                 for index, port in enumerate(settings.sentinel_ports)
+            ),
+            *zip(
+                settings.endpoint_ports,
+                ("the endpoint", "the endpoint's admin address"),
+                strict=False,
             ),
         ]
 
@@ -207,8 +228,11 @@ class Deployment:
             supervising.cancel()
             await asyncio.wait([supervising])
         primary = self.at(self.supervisor.picture.primary) or self.instances[0]
-        first = [each for each in self.members if each is not primary]
+        first = [each for each in self.members if each not in (primary, self.endpoint)]
         try:
+            if self.endpoint is not None:
+                # Clients are to see the end of their connection, and not a store that goes away.
+                await self._stop(self.endpoint)
             await asyncio.gather(*map(self._stop, first))
             await self._stop(primary)
         finally:
@@ -334,6 +358,7 @@ class Deployment:
                 engine_version=settings.engine.version,
                 instances=tuple(map(_part, self.instances)),
                 sentinels=tuple(map(_part, self.sentinels)),
+                endpoint=None if self.endpoint is None else _part(self.endpoint),
                 down_after_ms=settings.down_after_ms,
                 failover_timeout_ms=settings.failover_timeout_ms,
                 supervisor_pid=os.getpid() if is_running else None,
@@ -356,23 +381,4 @@ class Deployment:
 def _part(member: Member) -> Part:
     return Part(
         name=member.name, address=member.address, pid=member.pid, admin_port=member.admin_port
-    )
-
-
-def _random_settings(
-    engine: EngineBinary, directory: Path, replicas: int, sentinels: int
-) -> Settings:
-    instances = 1 + replicas
-    admins = instances if engine.engine is Engine.DRAGONFLY else 0
-    ports = random_free(HOST, instances + admins + sentinels)
-    return Settings(
-        engine=engine,
-        directory=directory,
-        ports=tuple(ports[:instances]),
-        admin_ports=tuple(ports[instances : instances + admins]),
-        sentinel_ports=tuple(ports[instances + admins :]),
-        # Of its own: a Sentinel of another deployment that still looks for something on one of
-        # these ports must not take this group for the one it lost.
-        group=f"temporary-{secrets.token_hex(4)}",
-        failover_timeout_ms=2_000,
     )

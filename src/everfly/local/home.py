@@ -8,6 +8,8 @@
     DIR/instance-1/log
     DIR/sentinel-1/sentinel.conf    its Sentinel's own after the first start
     DIR/sentinel-1/log
+    DIR/endpoint/endpoint.toml      written at every start, as its password
+    DIR/endpoint/log
 
 Only the owner of the files can read them.
 """
@@ -34,6 +36,8 @@ from everfly.observe.description import (
 
 LOCK: Final = "lock"
 SENTINEL_FILE: Final = "sentinel.conf"
+ENDPOINT: Final = "endpoint"
+ENDPOINT_FILE: Final = "endpoint.toml"
 SENTINEL_FILE_BYTES_MAX: Final = 1024 * 1024
 _PRIVATE: Final = 0o700
 
@@ -113,6 +117,15 @@ class Home:
             return None
         path = self.folder(name) / "secrets"
         write_private(path, secrets_text(engine.engine, password))
+        return path
+
+    def write_endpoint(self, text: str, password: str) -> Path:
+        """Write the settings of the endpoint, and the password beside them."""
+        folder = self.folder(ENDPOINT)
+        if password:
+            write_private(folder / PASSWORD_FILE_NAME, password + "\n")
+        path = folder / ENDPOINT_FILE
+        write_private(path, text)
         return path
 
     def write_password(self, password: str) -> None:

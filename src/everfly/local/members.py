@@ -1,11 +1,12 @@
 """Turn the parts of a deployment into child processes, and remember how their lives went.
 
-A member is an instance or a Sentinel of this deployment; it keeps its name, port and folder while
-processes come and go.
+A member is an instance, a Sentinel or the endpoint of this deployment; it keeps its name, port and
+folder while processes come and go.
 """
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from everfly.core.model import Address, Instant
 from everfly.engines.command import InstanceSpec
 from everfly.engines.dialect import end_grace_commands, start_command
 from everfly.errors import SettingsError, Unavailable
-from everfly.local.home import Home, write_private
+from everfly.local.endpoint_file import endpoint_text
+from everfly.local.home import ENDPOINT, Home, write_private
 from everfly.local.plan import SOON, backoff
 from everfly.local.sentinel_file import first_text
 from everfly.local.settings import FILE, HOST, Settings
@@ -37,7 +39,7 @@ def monotonic() -> Instant:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Member:
-    """One instance or Sentinel of a deployment."""
+    """One instance, Sentinel or endpoint of a deployment."""
 
     name: str
     address: Address
@@ -86,6 +88,8 @@ class Crew:
     """Called in the event loop after the process of a member ended and was reaped."""
     instances: tuple[Member, ...] = field(init=False)
     sentinels: tuple[Member, ...] = field(init=False)
+    endpoint: Member | None = field(init=False)
+    """None: there is none."""
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -109,10 +113,22 @@ class Crew:
             for index, port in enumerate(settings.sentinel_ports)
         )
 
+        self.endpoint = None
+        if settings.endpoint_ports:
+            port, admin_port = settings.endpoint_ports
+            self.endpoint = Member(
+                name=ENDPOINT,
+                address=Address(HOST, port),
+                is_instance=False,
+                index=0,
+                admin_port=admin_port,
+            )
+
     @property
     def members(self) -> tuple[Member, ...]:
         """All, instances first."""
-        return self.instances + self.sentinels
+        endpoint = () if self.endpoint is None else (self.endpoint,)
+        return self.instances + self.sentinels + endpoint
 
     def named(self, name: str) -> Member:
         """Return the member of that name. Raises KeyError."""
@@ -152,6 +168,17 @@ class Crew:
         command = [str(path) if word == FILE else word for word in self.settings.sentinel_command]
         await self._start(member, command, signal.SIGKILL)
 
+    async def start_endpoint(self) -> None:
+        """Start the endpoint, which must be wanted.
+
+        Returns at once; see `until_answers`. Raises SettingsError when it cannot be started at all.
+        """
+        member = self.endpoint
+        assert member is not None, "it is wanted"
+        path = self.home.write_endpoint(endpoint_text(self.settings), self.settings.password)
+        command = [sys.executable, "-m", "everfly", "endpoint", "--settings", str(path)]
+        await self._start(member, command, signal.SIGKILL)
+
     async def _start(
         self, member: Member, command: list[str], death_signal: signal.Signals
     ) -> None:
@@ -173,7 +200,8 @@ class Crew:
 
     def credentials(self, member: Member) -> Credentials:
         """Return what a member wants to hear."""
-        return Credentials(self.settings.password if member.is_instance else "")
+        is_at_instance = member.is_instance or member is self.endpoint
+        return Credentials(self.settings.password if is_at_instance else "")
 
     async def until_answers(self, member: Member, limit_s: float = START_LIMIT_S) -> None:
         """Wait until a member that was started answers (also: that it still loads its data).

@@ -8,7 +8,7 @@ Pure. The rules:
 3. A dead instance that *is* that primary waits: the Sentinels fail over, and rule 2 follows. Only
    when nobody else could take over, and it has its data on disk (or never had anyone to copy it),
    it comes back as the primary that it was. The same when they had `patience_ms` and did not.
-4. A dead Sentinel comes back with its own file.
+4. A dead Sentinel comes back with its own file, and a dead endpoint at once.
 5. What dies again and again comes back later and later.
 6. A fresh process hands out its dataset at once only when the Sentinels know this very process as
    the primary (`engines.redis` says why), and no other instance holds more of another history: a
@@ -74,6 +74,8 @@ class Observation:
     """Whom a majority of all Sentinels calls the primary; None: no majority."""
     primary_run_id: str = ""
     """The process that a majority of them means by that, or empty."""
+    endpoint: SentinelFact | None = None
+    """The same of the endpoint, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,13 @@ class StartSentinel:
 
 
 @dataclass(frozen=True, slots=True)
+class StartEndpoint:
+    """Start the endpoint."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndGrace:
     """Tell an instance that it may hand out its dataset at once."""
 
@@ -114,7 +123,7 @@ class Wait:
     why: str
 
 
-Step = StartReplica | StartPrimary | StartSentinel | EndGrace | Wait
+Step = StartReplica | StartPrimary | StartSentinel | StartEndpoint | EndGrace | Wait
 
 
 def backoff(exits_in_a_row: int) -> Millis:
@@ -137,7 +146,12 @@ def patience(down_after_ms: int, failover_timeout_ms: int) -> Millis:
 
 def next_steps(seen: Observation, patience_ms: Millis) -> list[Step]:
     """Return what to do now, in order. Empty: all is as it should be."""
-    return [*_sentinel_steps(seen), *_instance_steps(seen, patience_ms), *_grace_steps(seen)]
+    return [
+        *_sentinel_steps(seen),
+        *_endpoint_steps(seen),
+        *_instance_steps(seen, patience_ms),
+        *_grace_steps(seen),
+    ]
 
 
 def _sentinel_steps(seen: Observation) -> Iterator[Step]:
@@ -145,6 +159,14 @@ def _sentinel_steps(seen: Observation) -> Iterator[Step]:
         is_due = sentinel.is_supervised and seen.now >= sentinel.may_start_at
         if not sentinel.is_running and is_due:
             yield StartSentinel(sentinel.name)
+
+
+def _endpoint_steps(seen: Observation) -> Iterator[Step]:
+    endpoint = seen.endpoint
+    if endpoint is None or endpoint.is_running or not endpoint.is_supervised:
+        return
+    if seen.now >= endpoint.may_start_at:
+        yield StartEndpoint(endpoint.name)
 
 
 def _instance_steps(seen: Observation, patience_ms: Millis) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from everfly.errors import SettingsError
@@ -34,7 +34,8 @@ def check_free(host: str, ports: Iterable[tuple[int, str]]) -> None:
                 f"port {port} for {purpose} needs more rights; choose one above 1023"
             ) from error
         if is_taken:
-            option = "--sentinel-port" if "Sentinel" in purpose else "--port"
+            options = (("Sentinel", "--sentinel-port"), ("endpoint", "--endpoint-port"))
+            option = next((flag for word, flag in options if word in purpose), "--port")
             raise PortInUse(
                 f"port {port} for {purpose} is in use{_owner(port)}; "
                 f"stop that, or choose other ports with {option}"
@@ -55,8 +56,10 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def random_free(host: str, count: int) -> list[int]:
-    """Return that many different ports that are free now. Raises SettingsError if there are none.
+def random_free(host: str, count: int, others: Collection[int] = ()) -> list[int]:
+    """Return that many different ports that are free now and none of `others`.
+
+    Raises SettingsError if there are none.
 
     Another process may take one before it is used: whoever uses them tries again with others.
     """
@@ -65,7 +68,7 @@ def random_free(host: str, count: int) -> list[int]:
         if len(found) == count:
             break
         port = _DICE.randint(RANDOM_MIN, RANDOM_MAX)
-        if is_free(host, port):
+        if port not in others and is_free(host, port):
             found[port] = None
     if len(found) < count:
         raise SettingsError(f"fewer than {count} free ports between {RANDOM_MIN} and {RANDOM_MAX}")

@@ -5,8 +5,9 @@ the number of Sentinels that it was created with. It may get more replicas, neve
 Sentinels would look for the missing ones for ever.
 """
 
+import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from everfly.core.model import Engine
 from everfly.engines.command import EngineBinary
 from everfly.engines.find import KINDS, Kind, find_engine
 from everfly.errors import SettingsError
-from everfly.local.settings import ADMIN_PORT_OFFSET, FILE, Settings
+from everfly.local.ports import random_free
+from everfly.local.settings import ADMIN_PORT_OFFSET, FILE, HOST, Settings
 from everfly.observe.description import Description
 
 PORT: Final = 6_379
@@ -24,6 +26,7 @@ SENTINELS: Final = 3
 GROUP: Final = "default-primary"
 DOWN_AFTER_MS: Final = 1_000
 FAILOVER_TIMEOUT_MS: Final = 10_000
+ENDPOINT_PORT: Final = 6_390
 """Defaults of a new deployment. The ports are those of Redis and its Sentinel; the times are far
 below Sentinel's own (30 s and 180 s), for one machine has no slow network."""
 
@@ -42,6 +45,8 @@ class Options:
     maxmemory: str = ""
     password: str = ""
     sentinel_binary: str | None = None
+    endpoint_port: int | None = None
+    has_endpoint: bool = False
 
 
 def engine_for(kind: Kind, binary: str | None, earlier: Description | None) -> EngineBinary:
@@ -95,6 +100,7 @@ def settings_for(
         ports=tuple(ports),
         admin_ports=tuple(port for port in admin_ports if port is not None and is_dragonfly),
         sentinel_ports=tuple(sentinel_ports),
+        endpoint_ports=_endpoint_ports(options, earlier),
         group=earlier.group if earlier is not None else options.group or GROUP,
         down_after_ms=_or(options.down_after_ms, times[0]),
         failover_timeout_ms=_or(options.failover_timeout_ms, times[1]),
@@ -102,6 +108,22 @@ def settings_for(
         maxmemory=options.maxmemory,
         sentinel_command=_sentinel_command(options.sentinel_binary),
     )
+
+
+def _endpoint_ports(options: Options, earlier: Description | None) -> tuple[int, ...]:
+    """Return where the endpoint listens. It keeps its port, which clients know."""
+    if not options.has_endpoint:
+        return ()
+    known = earlier.endpoint if earlier is not None else None
+    if options.endpoint_port is not None:
+        return options.endpoint_port, options.endpoint_port + 1
+    if known is not None and known.admin_port is not None:
+        return known.address.port, known.admin_port
+    if options.port is None and options.sentinel_port is None:
+        return ENDPOINT_PORT, ENDPOINT_PORT + 1
+    # Who chose other ports has another deployment on the usual ones, which may have an endpoint.
+    first, second = random_free(HOST, 2)
+    return first, second
 
 
 def _or(value: int | None, default: int) -> int:
@@ -140,3 +162,29 @@ def _check_unchanged(
             f"because its Sentinels would look for the others. Start it with --replicas "
             f"{instances - 1} or more, or choose another directory with --dir"
         )
+
+
+def random_settings(
+    engine: EngineBinary, directory: Path, replicas: int, sentinels: int
+) -> Settings:
+    """Return the settings of a deployment that somebody only tries, on ports that are free now."""
+    instances = 1 + replicas
+    admins = instances if engine.engine is Engine.DRAGONFLY else 0
+    ports = random_free(HOST, instances + admins + sentinels)
+    return Settings(
+        engine=engine,
+        directory=directory,
+        ports=tuple(ports[:instances]),
+        admin_ports=tuple(ports[instances : instances + admins]),
+        sentinel_ports=tuple(ports[instances + admins :]),
+        # Of its own: a Sentinel of another deployment that still looks for something on one of
+        # these ports must not take this group for the one it lost.
+        group=f"temporary-{secrets.token_hex(4)}",
+        failover_timeout_ms=2_000,
+    )
+
+
+def with_random_endpoint(settings: Settings) -> Settings:
+    """Return the same with an endpoint on ports that are free now."""
+    first, second = random_free(HOST, 2, settings.every_port)
+    return replace(settings, endpoint_ports=(first, second))

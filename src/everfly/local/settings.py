@@ -17,6 +17,9 @@ REPLICAS_MAX: Final = 8
 SENTINELS_MAX: Final = 9
 """More would show nothing that fewer do not, on one machine."""
 
+ENDPOINT_MODULE: Final = "everfly_endpoint"
+"""The data plane of the endpoint, a package of its own."""
+
 ADMIN_PORT_OFFSET: Final = 1_000
 """From a Dragonfly's port to its admin port, unless told otherwise."""
 
@@ -40,6 +43,8 @@ class Settings:
     sentinel_ports: tuple[int, ...]
     admin_ports: tuple[int, ...] = ()
     """Of the instances, if they are Dragonflies."""
+    endpoint_ports: tuple[int, ...] = ()
+    """Of the endpoint: where clients connect, and its admin address. Empty: there is none."""
     group: str = "default-primary"
     down_after_ms: int = 1_000
     failover_timeout_ms: int = 10_000
@@ -51,7 +56,7 @@ class Settings:
         """Raise SettingsError for what cannot work."""
         replicas, sentinels = len(self.ports) - 1, len(self.sentinel_ports)
         is_dragonfly = self.engine.engine is Engine.DRAGONFLY
-        every = (*self.ports, *self.admin_ports, *self.sentinel_ports)
+        every = self.every_port
         wrong = [port for port in every if not 0 < port <= PORT_MAX]
         twice = sorted({port for port in every if every.count(port) > 1})
         times = (self.down_after_ms, self.failover_timeout_ms)
@@ -74,6 +79,7 @@ class Settings:
                 not is_dragonfly or len(self.admin_ports) == len(self.ports),
                 "each Dragonfly needs an admin port",
             ),
+            (len(self.endpoint_ports) in (0, 2), "an endpoint needs a port and one for its admin"),
             (not wrong, f"port {wrong[:1]}: ports are 1 to {PORT_MAX}; choose a lower --port"),
             (
                 not twice,
@@ -83,6 +89,11 @@ class Settings:
         for is_right, text in checks:
             if not is_right:
                 raise SettingsError(text)
+
+    @property
+    def every_port(self) -> tuple[int, ...]:
+        """All ports of all processes."""
+        return (*self.ports, *self.admin_ports, *self.sentinel_ports, *self.endpoint_ports)
 
     @property
     def quorum(self) -> int:

@@ -20,6 +20,7 @@ from everfly.local.plan import (
     InstanceFact,
     Observation,
     SentinelFact,
+    StartEndpoint,
     StartPrimary,
     StartReplica,
     StartSentinel,
@@ -119,17 +120,10 @@ class Supervisor:
         return Observation(
             now=monotonic(),
             instances=tuple(self._instance_fact(each) for each in self._crew.instances),
-            sentinels=tuple(
-                SentinelFact(
-                    name=each.name,
-                    is_running=each.is_running,
-                    is_supervised=each.is_supervised,
-                    may_start_at=each.may_start_at,
-                )
-                for each in self._crew.sentinels
-            ),
+            sentinels=tuple(map(_process_fact, self._crew.sentinels)),
             primary=picture.primary,
             primary_run_id=run_id if count * 2 > len(self._crew.sentinels) else "",
+            endpoint=None if self._crew.endpoint is None else _process_fact(self._crew.endpoint),
         )
 
     def _instance_fact(self, member: Member) -> InstanceFact:
@@ -173,7 +167,9 @@ class Supervisor:
             self.note(f"{member} cannot be brought back now: {error}")
 
     async def _carry_out(
-        self, step: StartReplica | StartPrimary | StartSentinel | EndGrace, member: Member
+        self,
+        step: StartReplica | StartPrimary | StartSentinel | StartEndpoint | EndGrace,
+        member: Member,
     ) -> None:
         crew = self._crew
         match step:
@@ -186,9 +182,21 @@ class Supervisor:
             case StartSentinel():
                 await crew.start_sentinel(member, self.picture.primary or member.address)
                 self.note(f"{member} is started again")
+            case StartEndpoint():
+                await crew.start_endpoint()
+                self.note(f"{member} is started again")
             case EndGrace():
                 await crew.end_grace(member)
                 return
             case _:
                 assert_never(step)
         self._on_change()
+
+
+def _process_fact(member: Member) -> SentinelFact:
+    return SentinelFact(
+        name=member.name,
+        is_running=member.is_running,
+        is_supervised=member.is_supervised,
+        may_start_at=member.may_start_at,
+    )

@@ -116,8 +116,9 @@ class View:
     def _page(self) -> RenderableType:
         picture = self._deployment.supervisor.picture
         lines = self._lines + [Text()] * (LINES_SHOWN - len(self._lines))
+        endpoint = self._deployment.endpoint
         return Group(
-            Text(),
+            Text() if endpoint is None else Text(f"clients connect to {endpoint.address}"),
             render(picture, self._names, width=self._console.width),
             Text(),
             *(_one_line(line, self._console.width) for line in lines),

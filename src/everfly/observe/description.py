@@ -23,7 +23,7 @@ BYTES_MAX: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One process of a deployment: an instance or a Sentinel."""
+    """One process of a deployment: an instance, a Sentinel, or the endpoint."""
 
     name: str
     address: Address
@@ -46,6 +46,8 @@ class Description:
     failover_timeout_ms: int
     supervisor_pid: int | None = None
     """Of `everfly up`; None: it was stopped."""
+    endpoint: Part | None = None
+    """Where clients connect; None: there is no endpoint."""
 
     def to_json(self) -> str:
         """Return the text of the file."""
@@ -60,6 +62,7 @@ class Description:
             "failover_timeout_ms": self.failover_timeout_ms,
             "instances": [_part_to_json(each) for each in self.instances],
             "sentinels": [_part_to_json(each) for each in self.sentinels],
+            "endpoint": None if self.endpoint is None else _part_to_json(self.endpoint),
         }
         return json.dumps(document, indent=2) + "\n"
 
@@ -80,6 +83,10 @@ class Description:
                 failover_timeout_ms=int(document["failover_timeout_ms"]),
                 instances=tuple(map(_part_from_json, document["instances"])),
                 sentinels=tuple(map(_part_from_json, document["sentinels"])),
+                # Deployments of earlier versions know of none.
+                endpoint=_part_from_json(endpoint)
+                if (endpoint := document.get("endpoint")) is not None
+                else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
