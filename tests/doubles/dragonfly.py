@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import signal
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -330,6 +331,9 @@ class Dragonfly(Commands):
             del self.connections[connection.number]
             writer.close()
 
+    def tls_for(self, port: int) -> ssl.SSLContext | None:
+        return None
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -338,7 +342,10 @@ class Dragonfly(Commands):
         bind = self.flags.get("bind", "127.0.0.1")
         ports = [self.port, *filter(None, [int(self.flags.get("admin_port", "0"))])]
         servers = [
-            await asyncio.start_server(self.serve, bind, port, limit=BULK_MAX) for port in ports
+            await asyncio.start_server(
+                self.serve, bind, port, limit=BULK_MAX, ssl=self.tls_for(port)
+            )
+            for port in ports
         ]
         if self.flags.get("replicaof"):
             host, _, port = self.flags["replicaof"].rpartition(":")

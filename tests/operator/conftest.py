@@ -1,0 +1,83 @@
+"""One real cluster for all tests of a session, and a namespace of its own for each of them.
+
+A test that asks for `cluster` runs inside the cluster's network: what it connects to, listens on
+and starts is there. Under xdist all such tests are one group, so that one worker has the cluster.
+"""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from controlplane.binaries import are_built, missing
+from controlplane.cluster import Cluster, Shape
+from lightkube import Client
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace
+
+from everfly.operator.crd import definition_text, without_rules
+
+GROUP = "kubernetes"
+TEST_S = 240
+"""A failover of real pods on a busy machine, several times over."""
+BUILD_S = 3600
+"""Building the control plane takes three to twelve minutes, once."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what needs the cluster together, and give it time."""
+    limit = TEST_S if are_built() else BUILD_S
+    for item in items:
+        if "kubernetes" in getattr(item, "fixturenames", ()):
+            if config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group(GROUP))
+            item.add_marker(pytest.mark.netns)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(limit))
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster of the session; ask for `cluster` instead."""
+    if reason := missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("kubernetes")
+    definition = without_rules(yaml.safe_load(definition_text()))
+    cluster = Cluster(folder / "cluster", Shape(definitions=[definition]))
+    try:
+        yield cluster.start()
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(kubernetes: Cluster) -> Iterator[Cluster]:
+    """The cluster, from inside its network. Nodes that a test broke are whole again afterwards."""
+    with kubernetes.network():
+        yield kubernetes
+        kubernetes.mend()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of this test alone; its pods end with the test."""
+    name = f"test-{secrets.token_hex(4)}"
+    # API servers since 1.21 set this label themselves.
+    labels = {"kubernetes.io/metadata.name": name}
+    with cluster.client() as client:
+        client.create(Namespace(metadata=ObjectMeta(name=name, labels=labels)))
+        yield name
+        client.delete(Namespace, name)
+
+
+@pytest.fixture
+def client(cluster: Cluster, namespace: str) -> Iterator[Client]:
+    """An administrator's client, in the namespace of the test."""
+    with cluster.client(namespace) as client:
+        yield client

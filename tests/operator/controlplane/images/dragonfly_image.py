@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Stand in for the container image of Dragonfly: the double, with what only a pod uses.
+
+That is the admin port, which asks for no password and always answers; the password from the
+environment; TLS on the data port; a snapshot when it ends and when told to, loaded at the start;
+an ACL file that can be loaded again. As the real one it accepts flags that it has no use for.
+"""
+
+import asyncio
+import os
+import ssl
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "doubles"))
+
+from double_wire import Connection, Error, Status
+from dragonfly import Dragonfly, Exit, read_flags
+
+PASSWORD = "DFLY_requirepass"
+DEFAULTS = {
+    "bind": "0.0.0.0",
+    "port": "6379",
+    "dir": "/data",
+    # The real default carries the time of the snapshot; the newest one is loaded.
+    "dbfilename": "dump",
+}
+
+
+class DragonflyPod(Dragonfly):
+    """A Dragonfly in a pod."""
+
+    def __init__(self, flags: dict[str, str]) -> None:
+        super().__init__(DEFAULTS | flags)
+        self.port = int(self.flags["port"])
+        self.admin_port = int(flags.get("admin_port", "0"))
+        self.config |= {
+            "snapshot_cron": flags.get("snapshot_cron", ""),
+            "aclfile": flags.get("aclfile", ""),
+            "tls": "true" if "tls" in flags else "false",
+            "tls_cert_file": flags.get("tls_cert_file", ""),
+            "tls_key_file": flags.get("tls_key_file", ""),
+            "tls_ca_cert_file": flags.get("tls_ca_cert_file", ""),
+        }
+        if not self.config["requirepass"]:
+            self.config["requirepass"] = os.environ.get(PASSWORD, "")
+        Path(self.config["dir"]).mkdir(parents=True, exist_ok=True)
+        self.tls: ssl.SSLContext | None = None
+        self.users = self.read_users()
+
+    def is_admin(self, connection: Connection) -> bool:
+        return bool(self.admin_port) and connection.local.endswith(f":{self.admin_port}")
+
+    def check_allowed(self, connection: Connection, name: str) -> None:
+        if self.is_admin(connection):
+            connection.is_admitted = True
+            was, self.is_refusing = self.is_refusing, False
+            try:
+                # The admin port answers also during a take-over.
+                super().check_allowed(connection, name)
+            finally:
+                self.is_refusing = was
+        else:
+            super().check_allowed(connection, name)
+
+    def read_users(self) -> dict[str, str]:
+        """Return the passwords of the users of the ACL file: `USER NAME ON >PASSWORD ...`."""
+        file = self.config["aclfile"]
+        if not file:
+            return {}
+        users = {}
+        for line in Path(file).read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0].upper() == "USER":
+                secrets = [word[1:] for word in words if word.startswith(">")]
+                users[words[1]] = secrets[0] if secrets else ""
+        return users
+
+    def do_auth(self, connection: Connection, *words: bytes) -> object:
+        user, password = (words[0].decode() if len(words) > 1 else "default"), words[-1].decode()
+        if user in self.users:
+            if self.users[user] != password:
+                raise Error("WRONGPASS invalid username-password pair or user is disabled.")
+            connection.is_admitted = True
+            return Status("OK")
+        return super().do_auth(connection, *words)
+
+    def do_acl(self, _: Connection, verb: bytes, *__: bytes) -> object:
+        match verb.upper():
+            case b"LOAD":
+                self.users = self.read_users()
+                return Status("OK")
+            case b"LIST":
+                return [f"user {name} on" for name in ("default", *self.users)]
+        raise Error(f"ERR Unknown subcommand or wrong number of arguments for '{verb.decode()}'")
+
+    def do_config(self, connection: Connection, verb: bytes, *args: bytes) -> object:
+        reply = super().do_config(connection, verb, *args)
+        if verb.upper() == b"SET" and args[0].lower() == b"tls" and self.tls is not None:
+            # `CONFIG SET tls true` reads the files of certificate and key again.
+            self.load_certificate(self.tls)
+        return reply
+
+    def load_certificate(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self.config["tls_cert_file"], self.config["tls_key_file"])
+
+    def do_save(self, _: Connection) -> object:
+        self.save()
+        return Status("OK")
+
+    do_bgsave = do_save
+
+    def do_info(self, connection: Connection, *sections: bytes) -> object:
+        parts = [*str(super().do_info(connection)).split("# ")[1:], self.persistence()]
+        wanted = {each.decode().upper() for each in sections} - {"ALL", "EVERYTHING", "DEFAULT"}
+        return "\r\n".join(
+            f"# {part.rstrip()}\r\n"
+            for part in parts
+            if not wanted or part.split("\r\n", 1)[0].upper() in wanted
+        )
+
+    def persistence(self) -> str:
+        fields = {
+            "current_snapshot_perc": 0,
+            "current_save_keys_processed": 0,
+            "current_save_keys_total": 0,
+            "last_success_save": int(self.saved_at),
+            "last_saved_file": self.file or "",
+            "last_success_save_duration_sec": 0,
+            "loading": 0,
+            "saving": 0,
+            "current_save_duration_sec": 0,
+        }
+        return "Persistence\r\n" + "".join(f"{key}:{value}\r\n" for key, value in fields.items())
+
+    @property
+    def saved_at(self) -> float:
+        return self.file.stat().st_mtime if self.file and self.file.exists() else 0
+
+    async def do_doubletakeover(
+        self, connection: Connection, seconds: bytes, port: bytes
+    ) -> object:
+        try:
+            return await super().do_doubletakeover(connection, seconds, port)
+        except Exit:
+            # One that was taken over ends without a snapshot.
+            self.config["dbfilename"] = ""
+            raise
+
+    def tls_for(self, port: int) -> ssl.SSLContext | None:
+        return None if port == self.admin_port else self.tls
+
+    async def run(self) -> None:
+        """Serve both ports until told to end."""
+        if self.config["tls"] == "true":
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.load_certificate(self.tls)
+            if self.config["tls_ca_cert_file"]:
+                self.tls.load_verify_locations(self.config["tls_ca_cert_file"])
+                self.tls.verify_mode = ssl.CERT_REQUIRED
+        await super().run()
+
+
+if __name__ == "__main__":
+    asyncio.run(DragonflyPod(read_flags(sys.argv[1:])).run())
