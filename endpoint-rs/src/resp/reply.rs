@@ -79,6 +79,13 @@ impl ErrorKind {
         )
     }
 
+    /// Return whether the error is a refusal, where `follows_refusal` says that one of an earlier
+    /// command of the same client is kept back: that has then made a transaction fail as well.
+    #[must_use]
+    pub fn refuses(self, follows_refusal: bool) -> bool {
+        self.is_refusal() || (follows_refusal && self == Self::ExecAborted)
+    }
+
     /// Tell what `line`, which begins with `-`, reports.
     #[must_use]
     pub fn of(line: &[u8]) -> Self {

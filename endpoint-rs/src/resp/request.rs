@@ -267,6 +267,8 @@ pub struct RequestFramer {
     words: u32,
     /// Where the next word begins, from the beginning of the array.
     at: usize,
+    /// A request has begun whose end was not there at the last look.
+    is_inside: bool,
     first: Span,
     second: Span,
 }
@@ -282,6 +284,7 @@ impl RequestFramer {
             left: 0,
             words: 0,
             at: 0,
+            is_inside: false,
             first: Span::default(),
             second: Span::default(),
         }
@@ -292,6 +295,12 @@ impl RequestFramer {
         self.is_authenticated = is_authenticated;
     }
 
+    /// Return whether a request had begun and not ended, at the last look.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.is_inside
+    }
+
     /// Look for the next request in `buffer`.
     ///
     /// # Errors
@@ -299,10 +308,9 @@ impl RequestFramer {
     /// When the bytes break the protocol or a limit: answer `line()` and close.
     #[inline]
     pub fn next<'a>(&mut self, buffer: &'a [u8]) -> Result<Found<'a>, RequestError> {
-        if self.left == 0 {
-            return self.begin(buffer);
-        }
-        self.bulks(buffer, 0)
+        let found = if self.left == 0 { self.begin(buffer) } else { self.bulks(buffer, 0) }?;
+        self.is_inside = found.request.is_none() && found.consumed < buffer.len();
+        Ok(found)
     }
 
     #[inline]
