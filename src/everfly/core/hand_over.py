@@ -64,7 +64,8 @@ def begin(turn: Turn, group: Group, failover: Failover, promoted: Instance) -> N
 def wait(turn: Turn, group: Group, failover: Failover, ends_at: Instant) -> bool:
     """Watch a hand-over that is under way; return whether the failover's state changed."""
     promoted = chosen(failover)
-    if failover.level is not None and _has_reached(promoted, failover.level):
+    has_all = failover.level is not None and _has_reached(promoted, failover.level)
+    if has_all and promoted.commands.is_up:
         failover.hand_over_ends_at = None
         failover.changed_at = turn.now
         send_role(turn, promoted, None, failover.epoch)
