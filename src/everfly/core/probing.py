@@ -23,24 +23,24 @@ def probe_instance(turn: Turn, instance: Instance) -> None:
     down_after = instance.group.settings.down_after
     policy = turn.state.policy
     period = ping_period(policy, down_after)
-    if instance.is_stale_primary and not instance.commands.is_up:
+    link = instance.commands
+    if instance.is_stale_primary and not link.is_up:
         _chase(turn, instance)
     else:
-        _keep_open(turn, instance, instance.commands, period)
+        _keep_open(turn, instance, link, period)
     _keep_open(turn, instance, instance.channel, period)
-    _drop_if_stale(turn, instance, instance.commands, down_after)
+    _drop_if_stale(turn, instance, link, down_after)
     _drop_if_silent(turn, instance)
-    link = instance.commands
-    if not link.is_up:
+    if not link.is_up or is_choked(policy, link, instance):
         return
-    if is_choked(policy, link, instance):
-        return
-    _ping(turn, instance, link, period)
-    _ask_for_info(turn, instance)
-    if _is_due(turn, instance, instance.hello_sent_at, policy.publish_period):
+    is_pinged = _ping(turn, instance, link, period)
+    _ask_for_info(turn, instance, period, is_pinged=is_pinged)
+    wait = _with_leeway(policy, policy.publish_period, period, is_pinged=is_pinged)
+    if _is_due(turn, instance, instance.hello_sent_at, wait):
         instance.hello_sent_at = turn.now
         _send_hello(turn, instance.group, link)
-        turn.wake(instance, turn.now + policy.publish_period)
+        wait = _with_leeway(policy, policy.publish_period, period, is_pinged=False)
+        turn.wake(instance, turn.now + wait)
 
 
 def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
@@ -149,6 +149,12 @@ def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> boo
     return False
 
 
+def _with_leeway(policy: Policy, period: Millis, ping_period: Millis, *, is_pinged: bool) -> Millis:
+    """Return how long to wait with what can go with a PING: less when one goes now, else more."""
+    leeway = min(period, ping_period) // policy.leeway_share_of_period
+    return Millis(period - leeway if is_pinged else period + leeway)
+
+
 def is_choked(policy: Policy, link: Link, owner: Instance | PeerLink) -> bool:
     """Whether so much is unanswered that routine questions wait."""
     users = len(owner.users) if isinstance(owner, PeerLink) else 1
@@ -218,23 +224,31 @@ def _drop_if_silent(turn: Turn, instance: Instance) -> None:
         turn.wake(instance, at + 1)
 
 
-def _ping(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
-    """PING when the last one is a period old; an unanswered one is repeated more slowly."""
+def _ping(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> bool:
+    """PING when the last one is a period old; an unanswered one is repeated more slowly.
+
+    Return whether a PING goes out now.
+    """
     if link.owes_since is not None:
         period = Millis(max(period, turn.state.policy.ping_period // 2))
-    if _is_due(turn, owner, link.ping_sent_at, period):
-        link.ping_sent_at = turn.now
-        if link.owes_since is None:
-            link.owes_since = turn.now
-        link.pending += 1
-        turn.emit(SendPing(link.open_id))
-        turn.wake(owner, turn.now + period)
+    if not _is_due(turn, owner, link.ping_sent_at, period):
+        return False
+    link.ping_sent_at = turn.now
+    if link.owes_since is None:
+        link.owes_since = turn.now
+    link.pending += 1
+    turn.emit(SendPing(link.open_id))
+    turn.wake(owner, turn.now + period)
+    return True
 
 
-def _ask_for_info(turn: Turn, instance: Instance) -> None:
+def _ask_for_info(turn: Turn, instance: Instance, ping_period: Millis, *, is_pinged: bool) -> None:
     if instance.info_is_pending:
         return
-    period = info_period(turn.state.policy, instance, turn.now)
+    policy = turn.state.policy
+    period = info_period(policy, instance, turn.now)
+    if period == policy.info_period:
+        period = _with_leeway(policy, period, ping_period, is_pinged=is_pinged)
     if instance.info_is_wanted or _is_due(turn, instance, instance.info_asked_at, period):
         instance.info_asked_at = turn.now
         instance.info_is_wanted = False

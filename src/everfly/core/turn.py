@@ -61,7 +61,8 @@ class Turn:
 
     def wake(self, who: Timed, at: int) -> None:
         """Have `who` looked at by `at`."""
-        self.state.alarms.wake(who, Instant(at))
+        if who.due is None or at < who.due:
+            self.state.alarms.wake(who, Instant(at))
 
     def roll(self, below: Millis) -> int:
         """Roll the dice: 0 <= result < below."""
