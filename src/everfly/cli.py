@@ -22,8 +22,13 @@ PROGRAMS: Final = {
     "endpoint": "everfly.endpoint.command_line:endpoint",
     "switchover": "everfly.endpoint.switchover_command:switchover",
     "sim": "everfly.sim.commands:sim",
+    "operator": "everfly.operator.commands:operator",
+    "k8s": "everfly.operator.commands:k8s",
 }
 """Name on the command line -> module and its click command."""
+
+EXTRAS: Final = {"lightkube": "operator", "httpx2": "operator", "yaml": "operator"}
+"""Module that only some programs need -> the extra of the package that brings it."""
 
 
 class Programs(click.Group):
@@ -55,7 +60,15 @@ class Programs(click.Group):
         if place is None:
             return None
         module, _, name = place.partition(":")
-        command = getattr(import_module(module), name)
+        try:
+            command = getattr(import_module(module), name)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(error.name or "")
+            if extra is None:
+                raise
+            raise click.UsageError(
+                f"`everfly {cmd_name}` needs {error.name}: pip install 'everfly[{extra}]'"
+            ) from error
         assert isinstance(command, click.Command)
         return command
 

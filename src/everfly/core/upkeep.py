@@ -151,7 +151,8 @@ def _look_after(view: GroupView, member: Member, primary: Member, now: Instant) 
             return []
         was_primary = facts.role is Role.PRIMARY
         return [Follow(member.name, primary.name, address, cuts_clients=was_primary)]
-    if member.service is Service.REPLICA and member.led_by == address.host:
+    is_in_service = member.service is Service.REPLICA and member.led_by == address.host
+    if is_in_service or not facts.is_link_up or facts.is_syncing:
         return []
     return [BringIntoService(member.name, Service.REPLICA, address)]
 

@@ -216,6 +216,10 @@ class Client:
     ) -> None:
         await self.close()
 
+    async def wait_lost(self) -> None:
+        """Return when the connection is lost or closed, at once if it is."""
+        await asyncio.wait([self._reading])
+
     @property
     def is_usable(self) -> bool:
         """Whether the connection still stands, as far as anybody noticed."""

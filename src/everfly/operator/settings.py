@@ -1,0 +1,81 @@
+"""Turn flags and environment into what an operator needs to know. Those of the upstream operator.
+
+    --metrics-bind-address=:8080        where metrics are read; 0: nowhere
+    --health-probe-bind-address=:8081   where /healthz and /readyz are; 0: nowhere
+    --dragonfly-image=IMAGE             for resources that name none
+    --leader-elect                      several operators take turns
+    --watch-current-namespace           only that of the kubeconfig's current context
+    WATCH_NAMESPACE=a,b                 only these (empty: all)
+    POD_NAMESPACE=NAME                  where the operator itself runs
+
+Source: cmd/main.go, dragonfly-operator (v1.6.1).
+"""
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from everfly.errors import SettingsError
+
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+PORT_MAX: Final = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator needs to know."""
+
+    metrics: Bind | None = None
+    health: Bind | None = None
+    image: str = ""
+    elects_leader: bool = False
+    watches_current: bool = False
+    kubeconfig: str = ""
+    namespaces: tuple[str, ...] = ()
+    """Empty: all."""
+    own_namespace: str = ""
+    """Empty: not known."""
+
+
+def read_bind(text: str, flag: str) -> Bind | None:
+    """Return where to listen: `HOST:PORT`, `:PORT`, or `0` for nowhere. Raise SettingsError."""
+    if text in ("", "0"):
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > PORT_MAX:
+        raise SettingsError(f"{flag}: {text!r} is no HOST:PORT; give one such as :8080, or 0")
+    return Bind(host.strip("[]"), int(port))
+
+
+def namespaces_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the namespaces of WATCH_NAMESPACE; empty: all."""
+    text = environment.get("WATCH_NAMESPACE", "")
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def own_namespace_of(environment: Mapping[str, str], file: Path = NAMESPACE_FILE) -> str:
+    """Return where the operator runs, or an empty text."""
+    if found := environment.get("POD_NAMESPACE", ""):
+        return found
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def new_identity() -> str:
+    """Return a name for this process among operators, which no other one ever had."""
+    host = os.environ.get("HOSTNAME") or socket.gethostname()
+    return f"{host}_{uuid.uuid4()}"
