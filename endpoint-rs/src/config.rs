@@ -177,6 +177,8 @@ pub struct Limits {
     pub request_bytes: usize,
     /// One command before the first that succeeded.
     pub unauthenticated_request_bytes: usize,
+    /// Unfinished commands of all clients.
+    pub total_input_bytes: usize,
     /// Replies that wait for one client.
     pub client_output_bytes: usize,
     /// Replies that wait for all clients.
@@ -263,6 +265,7 @@ impl Default for Config {
                 connections_per_address: 0,
                 request_bytes: 1024 * MIB,
                 unauthenticated_request_bytes: 64 * 1024,
+                total_input_bytes: 1024 * MIB,
                 client_output_bytes: 256 * MIB,
                 total_output_bytes: 1024 * MIB,
                 handshake: Duration::from_secs(10),

@@ -129,8 +129,6 @@ counters! {
     bytes_to_instances: Counter,
     /// Bytes read from instances.
     bytes_from_instances: Counter,
-    /// Commands under way.
-    in_flight: Gauge,
     /// Clients with a command that is held.
     held: Gauge,
     /// Bytes read ahead from them.

@@ -92,6 +92,9 @@ class LimitsConfig(TypedDict):
     """One command. Default: 1 GiB."""
     unauthenticated_request_bytes: NotRequired[int]
     """One command before the first that succeeded. Default: 64 KiB."""
+    total_input_bytes: NotRequired[int]
+    """Commands that have not come to their end, of all clients together; the one that grows beyond
+    is closed. Default: 1 GiB."""
     client_output_bytes: NotRequired[int]
     """Replies that wait for one slow client; it is closed beyond. Default: 256 MiB."""
     total_output_bytes: NotRequired[int]
