@@ -331,7 +331,7 @@ class Dragonfly(Commands):
             del self.connections[connection.number]
             writer.close()
 
-    def tls_for(self, port: int) -> ssl.SSLContext | None:
+    def tls_for(self, _port: int) -> ssl.SSLContext | None:
         return None
 
     async def run(self) -> None:

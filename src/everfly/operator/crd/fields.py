@@ -59,6 +59,11 @@ _SNAPSHOT: Final = object_of(
         "existingPersistentVolumeClaimName": _says("One volume that all pods share.", TEXT),
     }
 )
+_HAS_PLACE: Final = (
+    "has(self.persistentVolumeClaimSpec) || has(self.existingPersistentVolumeClaimName)"
+    " || has(self.dir)"
+)
+_PLACES: Final = "persistentVolumeClaimSpec, existingPersistentVolumeClaimName or dir"
 _SERVICE: Final = object_of(
     {
         "type": _says("Type of the Service.", TEXT),
@@ -142,19 +147,10 @@ SPEC: Final[dict[str, Schema]] = {
         "Where and when data are written down.",
         _SNAPSHOT,
         (
-            (
-                "!(has(self.persistentVolumeClaimSpec) && has(self.existingPersistentVolumeClaimName)"
-                " && self.existingPersistentVolumeClaimName != '')"
-            ),
+            "!has(self.persistentVolumeClaimSpec) || !has(self.existingPersistentVolumeClaimName)",
             "persistentVolumeClaimSpec and existingPersistentVolumeClaimName exclude each other",
         ),
-        (
-            (
-                "!has(self.cron) || self.cron == '' || has(self.persistentVolumeClaimSpec)"
-                " || has(self.existingPersistentVolumeClaimName) || has(self.dir)"
-            ),
-            "cron needs persistentVolumeClaimSpec, existingPersistentVolumeClaimName or dir",
-        ),
+        ("!has(self.cron) || " + _HAS_PLACE, "cron needs " + _PLACES),
     ),
     "serviceSpec": _says("How clients reach the primary.", _SERVICE),
     "enableReplicationReadinessGate": _says(

@@ -147,8 +147,8 @@ class DragonflyPod(Dragonfly):
             self.config["dbfilename"] = ""
             raise
 
-    def tls_for(self, port: int) -> ssl.SSLContext | None:
-        return None if port == self.admin_port else self.tls
+    def tls_for(self, _port: int) -> ssl.SSLContext | None:
+        return None if _port == self.admin_port else self.tls
 
     async def run(self) -> None:
         """Serve both ports until told to end."""
