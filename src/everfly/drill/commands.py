@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 
 from everfly import __version__
+from everfly.drill.crowd import CLIENTS
 from everfly.drill.faults import NATURES, Fault
 from everfly.drill.page import page
 from everfly.drill.report import Report, conclude
@@ -26,7 +27,10 @@ from everfly.drill.run import carry_out
 from everfly.drill.split_stage import SplitStage
 from everfly.drill.stage import OwnStage, RunningStage, Stage
 from everfly.drill.text import show
+from everfly.drill.through import Passing, Through, pass_through
+from everfly.drill.through_text import show_through, through_to_json
 from everfly.drill.to_json import to_json
+from everfly.endpoint.plane import MISSING, is_installed
 from everfly.engines.command import EngineBinary
 from everfly.engines.find import KINDS, Kind, find_engine
 from everfly.errors import EverflyError, SettingsError, Unavailable
@@ -55,16 +59,38 @@ class Wish:
     engine_binary: str | None
     down_after_ms: int | None
     sentinel_binary: str | None
+    has_endpoint: bool = False
 
 
 _FAULTS: Final = "\n".join(
-    ("\b", "Faults:", *(f"  {fault.value:<17} {NATURES[fault].summary}" for fault in Fault))
+    (
+        "\b",
+        "Faults:",
+        *(f"  {fault.value:<17} {NATURES[fault].summary}" for fault in Fault),
+        f"  {Passing.SWITCHOVER.value:<17} moves the primary's role behind the endpoint",
+    )
 )
 """For the help; \\b keeps click from filling the lines."""
 
 
+_WORDS: Final = [*(fault.value for fault in Fault), Passing.SWITCHOVER.value]
+
+
 @click.command(epilog=_FAULTS)
-@click.argument("fault", type=click.Choice([fault.value for fault in Fault]), metavar="FAULT")
+@click.argument("fault", type=click.Choice(_WORDS), metavar="FAULT")
+@click.option(
+    "--endpoint",
+    "is_through",
+    is_flag=True,
+    help="Through the endpoint: under many clients of mixed work (switchover is always so).",
+)
+@click.option(
+    "--clients",
+    type=click.IntRange(10, 10_000),
+    default=CLIENTS,
+    show_default=True,
+    help="Of the endpoint.",
+)
 @click.option(
     "--dir",
     "directory",
@@ -100,6 +126,8 @@ _FAULTS: Final = "\n".join(
 )
 def drill(  # noqa: PLR0913, PLR0917 - options are arguments
     fault: str,
+    is_through: bool,
+    clients: int,
     directory: Path | None,
     is_fresh: bool,
     engine: Kind,
@@ -116,8 +144,10 @@ def drill(  # noqa: PLR0913, PLR0917 - options are arguments
     with exactly as many failovers as there should be and no acknowledged write lost. The exit
     status is 0 when it was so, 1 when it was not, 2 when the drill could not be done.
     """
+    passing = _passing(fault, is_through=is_through)
     wish = Wish(
-        fault=Fault(fault),
+        fault=Fault.FAILOVER if fault == Passing.SWITCHOVER.value else Fault(fault),
+        has_endpoint=passing is not None,
         directory=directory,
         is_fresh=is_fresh,
         engine=engine,
@@ -125,7 +155,13 @@ def drill(  # noqa: PLR0913, PLR0917 - options are arguments
         down_after_ms=down_after_ms,
         sentinel_binary=sentinel_binary,
     )
+    if passing is not None and file is not None:
+        fail(SettingsError("--report shows no drill through the endpoint; use --json"), IMPOSSIBLE)
     try:
+        if passing is not None:
+            through = asyncio.run(_through(wish, passing, runs, clients))
+            _show_through(through, is_json=is_json)
+            sys.exit(PASSED if through.is_passed else FAILED)
         reports = asyncio.run(_drill(wish, runs))
     except EverflyError as error:
         fail(error, IMPOSSIBLE)
@@ -141,13 +177,45 @@ def drill(  # noqa: PLR0913, PLR0917 - options are arguments
     sys.exit(PASSED if all(report.is_passed for report in reports) else FAILED)
 
 
-async def _drill(wish: Wish, runs: int) -> list[Report]:
+def _passing(fault: str, *, is_through: bool) -> Passing | None:
+    """Return what to do through the endpoint; None: nothing, it is a drill of the other kind."""
+    if not is_through and fault != Passing.SWITCHOVER.value:
+        return None
+    words = [each.value for each in Passing]
+    if fault not in words:
+        fail(SettingsError(f"--endpoint is for {', '.join(words)}, not {fault}"), IMPOSSIBLE)
+    return Passing(fault)
+
+
+def _clean_up_on_signals() -> None:
+    """Have signals that would end the program end its task: Ctrl-C does anyway."""
     task = asyncio.current_task()
     assert task is not None, "it runs as a task"
     loop = asyncio.get_running_loop()
-    # Ctrl-C cancels the task anyway; the other ways to end a program must clean up too.
     for each in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(each, task.cancel)
+
+
+async def _through(wish: Wish, passing: Passing, times: int, clients: int) -> Through:
+    _clean_up_on_signals()
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"{time.monotonic() - started:7.2f} s  {text}", err=True)
+
+    async with _stage(wish, _directory(wish)) as stage:
+        return await pass_through(stage, passing, times, say, clients)
+
+
+def _show_through(through: Through, *, is_json: bool) -> None:
+    if is_json:
+        click.echo(json.dumps(through_to_json(through), indent=2))
+    else:
+        show_through(Console(highlight=False), through)
+
+
+async def _drill(wish: Wish, runs: int) -> list[Report]:
+    _clean_up_on_signals()
     started = time.monotonic()
     directory = _directory(wish)
     reports = []
@@ -220,8 +288,13 @@ async def _stage(wish: Wish, directory: Path | None) -> AsyncIterator[Stage]:
         async with SplitStage.temporary(engine, sentinel, down_after_ms) as split:
             yield split
         return
+    if wish.has_endpoint and not is_installed():
+        raise SettingsError(MISSING)
     async with Deployment.temporary(
-        engine, down_after_ms=down_after_ms, sentinel_command=sentinel
+        engine,
+        has_endpoint=wish.has_endpoint,
+        down_after_ms=down_after_ms,
+        sentinel_command=sentinel,
     ) as deployment:
         yield OwnStage(deployment)
 

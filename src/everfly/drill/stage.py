@@ -16,7 +16,8 @@ from everfly.core.model import Address
 from everfly.engines.command import EngineBinary
 from everfly.errors import SettingsError, Unavailable
 from everfly.local.deployment import Deployment
-from everfly.observe.description import Description, read_credentials, running_deployment
+from everfly.local.members import Member
+from everfly.observe.description import Description, Part, read_credentials, running_deployment
 from everfly.observe.observer import Observer
 from everfly.observe.picture import GroupPicture
 from everfly.runtime.client import Client, Credentials
@@ -36,6 +37,9 @@ class Layout:
     """For people, such as `valkey 9.1.0`."""
     down_after_ms: int
     failover_timeout_ms: int
+    endpoint: Address | None = None
+    """Where clients of the endpoint connect; None: there is none."""
+    endpoint_admin: Address | None = None
 
     @property
     def names(self) -> dict[Address, str]:
@@ -115,6 +119,8 @@ class OwnStage(Stage):
             engine=str(settings.engine),
             down_after_ms=settings.down_after_ms,
             failover_timeout_ms=settings.failover_timeout_ms,
+            endpoint=deployment.endpoint.address if deployment.endpoint else None,
+            endpoint_admin=_admin(deployment.endpoint),
         )
 
     @property
@@ -166,6 +172,8 @@ class RunningStage(Stage):
             engine=str(binary),
             down_after_ms=described.down_after_ms,
             failover_timeout_ms=described.failover_timeout_ms,
+            endpoint=described.endpoint.address if described.endpoint else None,
+            endpoint_admin=_admin(described.endpoint),
         )
         self._observer = Observer(
             tuple(self._layout.sentinels.values()),
@@ -216,3 +224,9 @@ def _own_only(what: str) -> SettingsError:
     return SettingsError(
         f"the drill may do this to {what} only in a deployment that it started itself; add --fresh"
     )
+
+
+def _admin(endpoint: Member | Part | None) -> Address | None:
+    if endpoint is None or endpoint.admin_port is None:
+        return None
+    return Address(endpoint.address.host, endpoint.admin_port)

@@ -5,23 +5,22 @@ nobody could be asked. What happened goes to stdout, progress to stderr.
 """
 
 import asyncio
-import http.client
 import json
 import sys
-import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
+from everfly.endpoint.admin_client import Json, ask
 from everfly.endpoint.follow import Follower, FollowSettings
 from everfly.endpoint.members import Members
 from everfly.endpoint.null_plane import NullPlane
 from everfly.endpoint.preconditions import Bounds
 from everfly.endpoint.status import progress_to_json
 from everfly.endpoint.switchover import Limits, State, Switchovers, Wish
-from everfly.errors import EverflyError, RemoteError, SettingsError, Unavailable
+from everfly.errors import EverflyError, SettingsError, Unavailable
 from everfly.observe.commands import fail, parse_address, read_password
 from everfly.runtime.client import Credentials
 
@@ -29,9 +28,6 @@ DONE: Final = 0
 NOT_DONE: Final = 1
 UNREACHABLE: Final = 2
 
-HTTP_S: Final = 15.0
-"""A question for news is kept open for five seconds."""
-ANSWER_BYTES_MAX: Final = 1_048_576
 FOLLOW_S: Final = 5.0
 """Until the Sentinels have said who is the primary, and that one that it is."""
 
@@ -47,8 +43,6 @@ _WORDS: Final = {
     "answered_loading": "answered by LOADING",
     "blocking_cut": "blocking commands cut and resumed",
 }
-
-Json = dict[str, object]
 
 
 @click.command()
@@ -137,44 +131,18 @@ def _token(path: Path | None) -> str:
 
 def _at_endpoint(url: str, token: str, wish: Wish, say: _Speaker) -> Json:
     told: Json = {"to": str(wish.to) if wish.to else None, "dry_run": wish.is_dry_run}
-    answer = _ask(url, token, "POST", "/switchover", told)
+    answer = _progress(url, ask(url, token, "POST", "/switchover", told))
     while True:
         say(answer)
         if answer.get("state") in _OVER:
             return answer
-        answer = _ask(url, token, "GET", f"/switchover?after={say.said}", None)
+        answer = _progress(url, ask(url, token, "GET", f"/switchover?after={say.said}"))
 
 
-def _ask(url: str, token: str, method: str, path: str, told: Json | None) -> Json:
-    """Return the answer, also one that refuses. Raises EverflyError."""
-    parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"{url!r} is no address; give --admin http://HOST:PORT")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=HTTP_S)
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    body = None if told is None else json.dumps(told)
-    try:
-        connection.request(method, parts.path.rstrip("/") + path, body, headers)
-        answer = connection.getresponse()
-        data = answer.read(ANSWER_BYTES_MAX)
-    except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"the endpoint at {url} does not answer: {error}") from error
-    finally:
-        connection.close()
-    return _object(url, answer.status, data)
-
-
-def _object(url: str, status: int, data: bytes) -> Json:
-    try:
-        told = json.loads(data)
-    except ValueError as error:
-        raise RemoteError(f"{url} is no admin address of an endpoint: HTTP {status}") from error
-    if not isinstance(told, dict) or "state" not in told:
-        why = told.get("error") if isinstance(told, dict) else None
-        raise SettingsError(f"the endpoint at {url} refuses: {why or f'HTTP {status}'}")
+def _progress(url: str, told: Json) -> Json:
+    """Return the answer if it is about a switch-over. Raises SettingsError."""
+    if "state" not in told:
+        raise SettingsError(f"the endpoint at {url} refuses: {told.get('error', told)}")
     return told
 
 
