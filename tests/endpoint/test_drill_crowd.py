@@ -1,6 +1,5 @@
 """The clients of a drill: they see what is, and notice what must not be."""
 
-import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable
