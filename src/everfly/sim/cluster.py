@@ -1,18 +1,30 @@
-"""One group in a world: instances, Sentinels, a client that writes and remembers."""
+"""One group in a world: instances, Sentinels, an endpoint, and programs that write and remember."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from everfly.core.effects import Effect
-from everfly.core.model import Address, Engine, GroupName, Millis, RunId
+from everfly.core.model import Address, Engine, Epoch, GroupName, Millis, RunId
 from everfly.core.policy import GroupSettings, Policy
 from everfly.core.snapshot import DurableState, GroupState
-from everfly.sim.instance import SimInstance
+from everfly.sim.clients import Client, by_address, by_sentinels
+from everfly.sim.endpoint_model import SimEndpoint
+from everfly.sim.genuine import SimGenuine
+from everfly.sim.genuine_records import Memory
+from everfly.sim.instance import Character, SimInstance
+from everfly.sim.ledger import Ledger
 from everfly.sim.network import Network
-from everfly.sim.sentinel_host import SimSentinel
+from everfly.sim.sentinel_host import Habits, SimSentinel
+from everfly.sim.watcher import Watcher
 from everfly.sim.world import World
 
 GROUP = GroupName("default-primary")
+
+ENDPOINT = Address("10.0.0.3", 6379)
+
+BOOT_MS = 2_000
+"""Instances run before Sentinels look at them: a replica that its primary does not name yet is not
+known, and stays unknown if that primary dies before the next INFO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +40,44 @@ class Shape:
     loss: float = 0.0
     latency_ms: tuple[int, int] = (0, 2)
     disk_ms: tuple[int, int] = (1, 5)
+    genuine: int = 0
+    """So many of the Sentinels are genuine ones."""
+    never_promoted: int = 0
+    """So many of the replicas have priority 0."""
+    breaks_on_restart: bool = False
+    serves_stale: bool = True
+    is_contained: bool = False
+    backlog_max: int = 1_000
+    load_ms: int = 0
+    fast_down: bool = False
+    speaks_text: bool = False
+    """INFO and hellos go through the real formats, parsers and dialects."""
+    has_clients: bool = True
+
+    @property
+    def majority(self) -> int:
+        """How many Sentinels are more than half."""
+        return self.sentinels // 2 + 1
 
 
 @dataclass(slots=True, eq=False)
 class Deployment:
-    """A group, those who watch it, and one who uses it."""
+    """A group, those who watch it, and those who use it."""
 
     world: World
     shape: Shape
     network: Network = field(init=False)
+    ledger: Ledger = field(init=False)
     instances: dict[Address, SimInstance] = field(default_factory=dict, init=False)
-    sentinels: dict[Address, SimSentinel] = field(default_factory=dict, init=False)
+    """Those that belong to the group, by where they listen."""
+    strangers: list[SimInstance] = field(default_factory=list, init=False)
+    """Instances of other deployments."""
+    sentinels: dict[Address, Watcher] = field(default_factory=dict, init=False)
+    ours: list[SimSentinel] = field(default_factory=list, init=False)
+    """Those with the real core."""
+    endpoint: SimEndpoint | None = field(default=None, init=False)
+    clients: list[Client] = field(default_factory=list, init=False)
     observers: list[Callable[[SimSentinel, Effect], None]] = field(default_factory=list, init=False)
-    acknowledged: dict[int, int] = field(default_factory=dict, init=False)
-    """Write id -> when it was acknowledged."""
 
     def __post_init__(self) -> None:
         shape = self.shape
@@ -49,92 +85,142 @@ class Deployment:
         self.network = Network(
             world, world.dice("network"), latency_ms=shape.latency_ms, loss=shape.loss
         )
+        self.ledger = Ledger(world)
         for number in range(1 + shape.replicas):
             address = Address("10.0.0.1", 6379 + number)
+            is_last = number > shape.replicas - shape.never_promoted
+            character = Character(
+                engine=shape.engine,
+                priority=0 if is_last and number else 100,
+                breaks_on_restart=shape.breaks_on_restart and shape.engine is Engine.DRAGONFLY,
+                serves_stale=shape.serves_stale or shape.engine is Engine.DRAGONFLY,
+                is_contained=shape.is_contained,
+                backlog_max=shape.backlog_max,
+                load_ms=shape.load_ms,
+                speaks_text=shape.speaks_text,
+            )
             self.instances[address] = SimInstance(
-                world, self.network, address, self.instances, engine=shape.engine
+                world, self.network, address, character, witness=self.ledger
             )
         primary, *replicas = self.instances.values()
         for replica in replicas:
-            replica.begin_following(primary)
-        settings = GroupSettings(
+            replica.replication.begin_in_sync(primary)
+        self._add_sentinels(primary)
+
+    def _add_sentinels(self, primary: SimInstance) -> None:
+        shape, world = self.shape, self.world
+        settings = self.group_settings()
+        habits = Habits(self._policy, shape.disk_ms, shape.speaks_text)
+        for number in range(shape.sentinels):
+            address = Address("10.0.0.2", 26379 + number)
+            run_id = RunId(f"{world.dice(f'run-id:{number}').getrandbits(160):040x}")
+            if number >= shape.sentinels - shape.genuine:
+                memory = Memory(Epoch(0), Epoch(0), Epoch(0), primary.address, (), ())
+                self.sentinels[address] = SimGenuine(
+                    world, self.network, address, run_id, GROUP, settings, memory
+                )
+                continue
+            state = DurableState(run_id, groups=(GroupState(GROUP, primary.address, settings),))
+            sentinel = SimSentinel(world, self.network, address, state, self._observe, habits)
+            self.sentinels[address] = sentinel
+            self.ours.append(sentinel)
+
+    def group_settings(self) -> GroupSettings:
+        """Return what people set for the group."""
+        shape = self.shape
+        return GroupSettings(
             quorum=shape.quorum,
             down_after=Millis(shape.down_after),
             failover_timeout=Millis(shape.failover_timeout),
         )
-        for number in range(shape.sentinels):
-            address = Address("10.0.0.2", 26379 + number)
-            run_id = RunId(f"{world.dice(f'run-id:{number}').getrandbits(160):040x}")
-            state = DurableState(run_id, groups=(GroupState(GROUP, primary.address, settings),))
-            self.sentinels[address] = SimSentinel(
-                world,
-                self.network,
-                address,
-                state,
-                self.instances,
-                self.sentinels,
-                self._observe,
-                Policy,
-                shape.disk_ms,
-            )
+
+    def _policy(self) -> Policy:
+        return Policy(fast_down=self.shape.fast_down)
 
     def start(self) -> None:
-        """Start the Sentinels, moments apart, as machines boot."""
+        """Start the Sentinels, moments apart, as machines boot; then those who use the group."""
         dice = self.world.dice("boot")
         for sentinel in self.sentinels.values():
-            self.world.after(dice.randrange(500), sentinel.start)
+            self.world.after(BOOT_MS + dice.randrange(500), sentinel.start)
+        if self.shape.has_clients:
+            self.world.after(BOOT_MS + 500, self._start_clients)
+
+    def _start_clients(self) -> None:
+        watchers = list(self.sentinels.values())
+        self.endpoint = SimEndpoint(
+            self.world, self.network, ENDPOINT, GROUP, watchers, self.ledger
+        )
+        for name, find in (
+            ("client:1", by_sentinels(lambda: watchers, GROUP)),
+            ("client:2", by_address(ENDPOINT)),
+        ):
+            self.clients.append(Client(self.world, self.network, self.ledger, name, find))
 
     def _observe(self, sentinel: SimSentinel, effect: Effect) -> None:
         for observer in self.observers:
             observer(sentinel, effect)
 
-    def write_every(self, period: int) -> None:
-        """Have a client write through whatever address the Sentinels answer."""
-        dice = self.world.dice("client")
-        ids = iter(range(1, 1 << 62))
-
-        def write() -> None:
-            self.world.after(period, write)
-            sentinel = dice.choice(list(self.sentinels.values()))
-            if sentinel.machine is None or sentinel.is_paused:
-                return
-            address = sentinel.machine.current_address(GROUP)
-            instance = None if address is None else self.instances.get(address)
-            if instance is None or not instance.is_running or instance.is_paused:
-                return
-            write_id = next(ids)
-            if instance.write(write_id):
-                self.acknowledged[write_id] = self.world.now
-
-        self.world.after(period, write)
-
     # What the world looks like from above.
+
+    def processes(self) -> dict[str, SimInstance | Watcher]:
+        """Return instances and Sentinels by name."""
+        found: dict[str, SimInstance | Watcher] = {}
+        found.update((one.name, one) for one in self.instances.values())
+        found.update((one.name, one) for one in self.sentinels.values())
+        return found
 
     def primaries(self) -> list[SimInstance]:
         """Instances that run as primaries."""
         return [one for one in self.instances.values() if one.is_running and one.follows is None]
 
-    def disagreement(self) -> str | None:
-        """Return what is not as it should be in a healthy group, or None."""
-        primaries = self.primaries()
+    def named_primary(self) -> Address | None:
+        """Return the primary that most of the running Sentinels name."""
+        named = [
+            said.primary
+            for sentinel in self.sentinels.values()
+            if sentinel.is_running
+            and not sentinel.is_paused
+            and (said := sentinel.announcement(GROUP)) is not None
+        ]
+        return max(named, key=named.count) if named else None
+
+    def disagreement(self, absent: frozenset[str] = frozenset()) -> str | None:
+        """Return what is not as it should be in a healthy group, or None.
+
+        `absent`: names of processes that are gone for good.
+        """
+        present = [one for one in self.instances.values() if one.name not in absent]
+        primaries = [one for one in present if one.is_running and one.follows is None]
         if len(primaries) != 1:
             return f"primaries: {[one.name for one in primaries]}"
         primary = primaries[0]
-        for instance in self.instances.values():
+        for instance in present:
             if instance is primary:
                 continue
             if instance.follows != primary.address or not instance.link_up:
                 return f"{instance.name} follows {instance.follows}, link up: {instance.link_up}"
         for sentinel in self.sentinels.values():
-            if sentinel.machine is None:
-                return f"{sentinel.name} does not run"
-            answer = sentinel.machine.current_address(GROUP)
-            if answer != primary.address:
-                return f"{sentinel.name} answers {answer}, primary is {primary.address}"
+            if sentinel.name in absent:
+                continue
+            said = sentinel.announcement(GROUP) if sentinel.is_running else None
+            if said is None:
+                return f"{sentinel.name} does not run or does not know the group"
+            if said.primary != primary.address:
+                return f"{sentinel.name} names {said.primary}, primary is {primary.address}"
+        return self._strayed_users(primary)
+
+    def _strayed_users(self, primary: SimInstance) -> str | None:
+        if self.endpoint is not None and self.endpoint.primary != primary.address:
+            return f"endpoint follows {self.endpoint.primary}, primary is {primary.address}"
+        for client in self.clients:
+            if self.world.now - client.last_ok_at > 5_000:
+                return f"{client.name} has written nothing since {client.last_ok_at} ms"
+            is_direct = client.writes_at != ENDPOINT
+            if is_direct and client.writes_at != primary.address:
+                return f"{client.name} writes at {client.writes_at}, not at {primary.address}"
         return None
 
     def lost_writes(self) -> list[int]:
         """Acknowledged writes that the one primary does not hold."""
         primaries = self.primaries()
-        held = set(primaries[0].log) if len(primaries) == 1 else set()
-        return [write_id for write_id in self.acknowledged if write_id not in held]
+        return self.ledger.lost(set(primaries[0].log) if len(primaries) == 1 else set())

@@ -1,23 +1,65 @@
-"""A data instance, modelled as closely as failover needs: roles, asynchronous replication with
-offsets and histories, full syncs that replace the dataset, restarts with and without data, pauses.
+"""A data instance, modelled as closely as failover needs: what it answers to Sentinels, operators
+and clients, how it changes roles, dies, comes back with its data or without, hangs and is slow.
+
+`replication` moves its data, `info_text` words its INFO.
 """
 
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
 
-from everfly.core.model import Address, Engine, HandOver, InstanceReport, Millis, Role
-from everfly.sim.network import Connection, Network
+from everfly.core.model import Address, Engine, Hello, InstanceReport
+from everfly.sim import info_text
+from everfly.sim.dataset import Dataset
+from everfly.sim.network import Connection, Deed, Network
+from everfly.sim.replication import Replication
 from everfly.sim.world import Kind, World
 
-RECONNECT_MS = 1_000
-"""A replica tries again this long after a failed attempt: `replicationCron`, once a second."""
-SYNC_DELAY_MS = 5_000
-"""A fresh process hands out its dataset after this: `repl-diskless-sync-delay` default, and what
-gives Sentinels time when a primary comes back empty."""
-FULL_SYNC_MS = 50
-SUPERVISOR_MS = 1_000
+SUPERVISOR_MS: Final = 1_000
 """A process that ended by itself is started again after this."""
+TICK_MS: Final = 1_000
+FSYNC_MS: Final = 1_000
+"""What a crash of the machine takes: the append-only file is flushed once a second."""
+
+LOADING: Final = "LOADING Redis is loading the dataset in memory"
+BUSY: Final = "BUSY Redis is busy running a script. You can only call SCRIPT KILL"
+MASTERDOWN: Final = "MASTERDOWN Link with MASTER is down"
+READONLY: Final = "READONLY You can't write against a read only replica."
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """What an instance is like, all its lives."""
+
+    engine: Engine = Engine.VALKEY
+    priority: int = 100
+    breaks_on_restart: bool = False
+    """Dragonfly's flag: a replica leaves a primary that restarted, and keeps its data."""
+    serves_stale: bool = True
+    """`replica-serve-stale-data`: without it, a replica answers PING with MASTERDOWN."""
+    is_contained: bool = False
+    """It runs in a container: its process id is 1 in every life."""
+    backlog_max: int = 1_000
+    load_ms: int = 0
+    """How long a new process loads its data."""
+    speaks_text: bool = False
+    """INFO goes through the real parser and dialect; otherwise as the facts that these would
+    give, which is several times cheaper."""
+
+
+class Witness(Protocol):
+    """Who is told what happens to data."""
+
+    def note_promotion(self, instance: "SimInstance") -> None:
+        """Take it that an instance is about to become a primary, or is told to be one."""
+        ...
+
+    def note_loss(self, instance: "SimInstance", gone: list[int]) -> None:
+        """Take it that a primary started again without these writes."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -27,74 +69,132 @@ class SimInstance:
     world: World
     network: Network
     address: Address
-    directory: "dict[Address, SimInstance]"
-    engine: Engine = Engine.VALKEY
-    priority: int = 100
+    character: Character = field(default_factory=Character)
+    label: str = "instance"
+    """What it is called, together with its port."""
+    witness: Witness | None = None
     name: str = field(init=False)
+    dice: random.Random = field(init=False)
     is_running: bool = field(default=True, init=False)
     is_paused: bool = field(default=False, init=False)
     connections: dict[Connection, None] = field(default_factory=dict, init=False)
-    run_id: str = field(default="", init=False)
-    history: str = field(default="", init=False)
-    history_before: str = field(default="", init=False)
-    log: list[int] = field(default_factory=list, init=False)
-    """Ids of the writes applied: the dataset."""
-    follows: Address | None = field(default=None, init=False)
-    link_up: bool = field(default=False, init=False)
-    link_down_at: int = field(default=0, init=False)
-    is_syncing: bool = field(default=False, init=False)
-    followers: "dict[SimInstance, None]" = field(default_factory=dict, init=False)
-    """In the order in which they came: a set's order would differ from process to process."""
-    subscribers: "dict[Connection, Callable[[object], None]]" = field(
-        default_factory=dict, init=False
-    )
+    data: Dataset = field(init=False)
+    replication: Replication = field(init=False)
+    subscribers: dict[Connection, Callable[[Hello], None]] = field(default_factory=dict, init=False)
     started_at: int = field(default=0, init=False)
-    _inbox: deque[Callable[[], None]] = field(default_factory=deque, init=False)
-    _paused_until: int = field(default=0, init=False)
-    _lives: int = field(default=0, init=False)
-    _link: int = field(default=0, init=False)
-    """Counts replication links, so that a late event of an old one is ignored."""
+    lives: int = field(default=0, init=False)
+    life: str = field(default="", init=False)
+    """Names this process among all: what an instance's run id is made of."""
+    slow_ms: int = field(default=0, init=False)
+    """How long each command takes."""
+    busy_until: int = field(default=0, init=False)
+    lies_until: int = field(default=0, init=False)
+    """INFO comes out cut off or garbled until then."""
+    is_taken_over: bool = field(default=False, init=False)
+    """Its role is being handed over: it refuses everything but PING."""
+    is_awaited: bool = field(default=False, init=False)
+    """It ended by itself, and its supervisor is about to start it again."""
+    applied_epoch: int = field(default=0, init=False)
+    pause_until: int = field(default=0, init=False)
+    """Writes are held until then."""
+    _loading_until: int = field(default=0, init=False)
+    _held: list[Deed] = field(default_factory=list, init=False)
+    _inbox: deque[Deed] = field(default_factory=deque, init=False)
+    _free_at: int = field(default=0, init=False)
+    _was_primary: bool = field(default=True, init=False)
+    """When it last ended."""
 
     def __post_init__(self) -> None:
-        self.name = f"instance:{self.address.port}"
-        self._begin()
+        self.name = f"{self.label}:{self.address.port}"
+        self.dice = self.world.dice(self.name)
+        self.replication = Replication(self)
+        self.lives = 1
+        self.life = f"{self.address.port}.1"
+        self.data = Dataset(self._history(), self.character.backlog_max, self._is_valkey)
+        self.network.hosts[self.address] = self
+        self.world.after(TICK_MS, self._tick)
+
+    @property
+    def engine(self) -> Engine:
+        """The program that it is modelled on."""
+        return self.character.engine
+
+    @property
+    def priority(self) -> int:
+        """For promotion; 0: never."""
+        return self.character.priority
+
+    @property
+    def follows(self) -> Address | None:
+        """Whom it follows; None: it is a primary."""
+        return self.replication.follows
+
+    @property
+    def link_up(self) -> bool:
+        """Whether its primary feeds it."""
+        return self.replication.link_up
+
+    @property
+    def log(self) -> list[int]:
+        """Ids of the writes that it holds, in order."""
+        return self.data.log
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a new process still reads its data."""
+        return self.world.now < self._loading_until
+
+    @property
+    def _is_valkey(self) -> bool:
+        return self.engine is not Engine.DRAGONFLY
+
+    def _history(self) -> str:
+        self_made = self.world.dice(f"history:{self.life}:{self.world.now}")
+        return f"{self_made.getrandbits(160):040x}"
 
     # Life and death.
-
-    def _begin(self) -> None:
-        self._lives += 1
-        self.run_id = f"{self.address.port:08d}{self._lives:032d}"
-        self.history = f"h{self.address.port}.{self._lives}"
-        self.history_before = ""
-        self.started_at = self.world.now
-        self.is_syncing = self.link_up = False
-        self.link_down_at = self.world.now
 
     def kill(self) -> None:
         """SIGKILL: everything in memory is gone, peers read resets."""
         if not self.is_running:
             return
         self.world.mark(self.name, "killed", Kind.LIFE)
-        self.is_running = self.is_paused = False
+        self._end()
+
+    def _end(self) -> None:
+        self.is_running = self.is_paused = self.is_taken_over = False
+        self._was_primary = self.follows is None
         self._inbox.clear()
+        self._held.clear()
+        self.replication.stop()
+        self.subscribers.clear()
         for connection in list(self.connections):
             connection.close(self)
-        self.subscribers.clear()
-        self._drop_followers()
-        self._unlink()
 
-    def restart(self, *, follows: Address | None, keeps_data: bool) -> None:
-        """Start again, as a primary or as a replica, with the dataset or without."""
+    def restart(self, *, follows: Address | None, keeps: str = "all") -> None:
+        """Start again, as a primary or as a replica; `keeps`: `all`, `synced` (what was on disk
+        when a machine lost power) or `nothing`.
+        """
         if self.is_running:
             self.kill()
-        self.world.mark(self.name, f"restarted {'with data' if keeps_data else 'empty'}", Kind.LIFE)
+        now = self.world.now
+        held = list(self.data.log)
+        before = len(held)
+        keep = {"all": before, "synced": self.data.written_before(now - now % FSYNC_MS)}
         self.is_running = True
-        if not keeps_data:
-            self.log = []
-        self._begin()
-        self.follows = follows
+        self.lives += 1
+        self.life = f"{self.address.port}.{self.lives}"
+        self.started_at = now
+        self._loading_until = now + self.character.load_ms
+        self.pause_until = self.busy_until = 0
+        self.data.restart(self._history(), keep=keep.get(keeps, 0))
+        if self.witness is not None and self._was_primary:
+            self.witness.note_loss(self, held[len(self.data.log) :])
+        told = f"restarted with {len(self.data.log)} of {before} writes"
+        self.world.mark(self.name, told, Kind.LIFE)
+        self.replication.stop_following()
         if follows is not None:
-            self._try_to_follow(self._link)
+            self.replication.follow(follows)
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -111,191 +211,189 @@ class SimInstance:
         while self._inbox and not self.is_paused:
             self._inbox.popleft()()
 
-    def deliver(self, what: Callable[[], None]) -> None:
+    def deliver(self, what: Deed) -> None:
         """Take something off the wire."""
         if not self.is_running:
+            return
+        if self.is_paused:
+            self._inbox.append(what)
+        elif self.slow_ms:
+            self._free_at = max(self._free_at, self.world.now) + self.slow_ms
+            life = self.life
+            self.world.at(self._free_at, partial(self._deliver_late, life, what))
+        else:
+            what()
+
+    def _deliver_late(self, life: str, what: Deed) -> None:
+        if life != self.life or not self.is_running:
             return
         if self.is_paused:
             self._inbox.append(what)
         else:
             what()
 
-    # Roles.
+    def _tick(self) -> None:
+        self.world.after(TICK_MS, self._tick)
+        if self.is_running and not self.is_paused:
+            self.replication.tick()
+            self._let_held_go()
 
-    def report(self) -> InstanceReport:
-        """Say what INFO says."""
-        is_valkey = self.engine is not Engine.DRAGONFLY
-        offset = len(self.log)
-        if self.follows is None:
-            replicas = tuple(follower.address for follower in self.followers)
-            return InstanceReport(
-                role=Role.PRIMARY,
-                engine=self.engine,
-                hands_over=self._hands_over,
-                run_id=self.run_id,
-                history=self.history,
-                history_before=self.history_before,
-                offset=offset if is_valkey else None,
-                replicas=replicas,
-                priority=self.priority,
-            )
-        down_for = None if self.link_up else Millis(self.world.now - self.link_down_at)
-        return InstanceReport(
-            role=Role.REPLICA,
-            engine=self.engine,
-            hands_over=self._hands_over,
-            run_id=self.run_id,
-            history=self.history,
-            offset=offset,
-            primary=self.follows,
-            primary_link_up=self.link_up,
-            primary_link_down_for=down_for if is_valkey else None,
-            is_syncing=self.is_syncing,
-            priority=self.priority,
+    # What Sentinels ask.
+
+    def ping(self) -> str:
+        """PING."""
+        now = self.world.now
+        if now < self._loading_until:
+            return LOADING
+        if now < self.busy_until:
+            return BUSY
+        stale = self.follows is not None and not self.link_up and not self.character.serves_stale
+        return MASTERDOWN if stale else "PONG"
+
+    def info(self) -> InstanceReport | str:
+        """INFO: what a Sentinel makes of it, or an error's text."""
+        refused = self._why_refused()
+        if refused is not None and (refused != LOADING or not self._is_valkey):
+            return refused
+        if self.world.now < self.lies_until:
+            return info_text.garbled(self, self.dice)
+        return (
+            info_text.read(info_text.word(self))
+            if self.character.speaks_text
+            else (info_text.facts(self))
         )
 
-    @property
-    def _hands_over(self) -> HandOver:
-        is_dragonfly = self.engine is Engine.DRAGONFLY
-        return HandOver.BY_TAKEOVER if is_dragonfly else HandOver.BY_PAUSE
+    def publish(self, hello: Hello) -> None:
+        """PUBLISH on the hello channel."""
+        for connection, hear in list(self.subscribers.items()):
+            if connection.is_open:
+                hear(hello)
+            else:
+                del self.subscribers[connection]
 
-    def slaveof(self, follows: Address | None) -> None:
-        """REPLICAOF."""
+    def subscribe(self, connection: Connection, hear: Callable[[Hello], None]) -> None:
+        """SUBSCRIBE to the hello channel."""
+        self.subscribers[connection] = hear
+
+    def slaveof(
+        self,
+        follows: Address | None,
+        answer: Callable[[str | None], None],
+        caller: Connection | None = None,
+    ) -> None:
+        """SLAVEOF in its transaction; answers None or an error. The callers' rivals are cut off."""
+        refused = self._why_refused()
+        if refused is not None:
+            answer(refused)
+        elif follows is not None and not self._is_valkey:
+            self._slaveof_after_connecting(follows, answer)
+        else:
+            if follows is None and self.witness is not None:
+                # Also where it is one already: whoever orders this makes its data count.
+                self.witness.note_promotion(self)
+            self.change_role(follows)
+            if self._is_valkey and caller is not None:
+                self._kill_clients(caller)
+            answer(None)
+
+    def _slaveof_after_connecting(
+        self, follows: Address, answer: Callable[[str | None], None]
+    ) -> None:
+        """Dragonfly connects first: with nobody there, or a replica, it stays what it is. Told to
+        follow whom it follows already, it begins anew.
+        """
+
+        def on_up(connection: Connection) -> None:
+            primary = connection.target
+            connection.close(self)
+            if not self.is_running:
+                return
+            if isinstance(primary, SimInstance) and primary.follows is not None:
+                answer("ERR replication cancelled")
+                return
+            if follows == self.follows:
+                self.replication.follow(follows)
+            self.change_role(follows)
+            answer(None)
+
+        def on_lost(reason: str, _is_refusal: bool) -> None:
+            answer(f"ERR could not connect to master: {reason}")
+
+        self.network.connect(self, follows, on_up, on_lost)
+
+    def change_role(self, follows: Address | None) -> None:
+        """Become a replica, or a primary (None); nothing if it is that already."""
         if follows == self.follows:
             return
         order = "SLAVEOF NO ONE" if follows is None else f"SLAVEOF {follows}"
         self.world.mark(self.name, order, Kind.ROLE)
-        was_replica = self.follows is not None
-        self._unlink()
-        self._drop_followers()
-        self.follows = follows
-        if follows is None:
-            if was_replica:
-                self.history_before = self.history
-                self.history = f"{self.history}+{self.address.port}.{self.world.now}"
+        if follows is not None:
+            self.replication.follow(follows)
+            self._let_held_go()
             return
-        self._try_to_follow(self._link)
+        if self.witness is not None:
+            self.witness.note_promotion(self)
+        self.replication.stop_following()
+        self.data.begin_history(self._history())
 
-    def begin_following(self, primary: "SimInstance") -> None:
-        """Be a replica in sync from the beginning of the world."""
-        self.follows = primary.address
-        self._attach(primary)
+    def _kill_clients(self, caller: Connection) -> None:
+        """CLIENT KILL TYPE normal and pubsub: all but the caller and replication."""
+        spared = {caller, *self.replication.connections}
+        for connection in list(self.connections):
+            if connection not in spared:
+                self.subscribers.pop(connection, None)
+                connection.close(self)
 
-    def hand_over_to(self, replica: "SimInstance") -> bool:
-        """Give the role to a replica in sync and end, as REPLTAKEOVER does; False: it cannot."""
-        is_ready = (
-            self.follows is None
-            and replica in self.followers
-            and replica.is_running
-            and not replica.is_paused
-            and not self.is_paused
-            and not self.network.is_cut(self.name, replica.name)
-            and not self.network.is_cut(replica.name, self.name)
-        )
-        if not is_ready:
-            return False
-        self.world.mark(self.name, f"hands over to {replica.name}", Kind.ROLE)
-        replica.log = list(self.log)
-        replica.slaveof(None)
-        self.kill()
-        # Its supervisor starts it again as what it was, and Sentinels must demote it.
-        self.world.after(SUPERVISOR_MS, lambda: self.restart(follows=None, keeps_data=True))
-        return True
+    def kill_script(self) -> None:
+        """SCRIPT KILL."""
+        self.busy_until = 0
 
-    def pause_writes(self, limit: int) -> None:
+    def pause_writes(self, limit: int) -> str | None:
         """CLIENT PAUSE WRITE; 0 ends it."""
-        self._paused_until = self.world.now + limit
+        refused = self._why_refused()
+        if refused is None:
+            self.pause_until = self.world.now + limit if limit else 0
+            if not limit:
+                self._let_held_go()
+            else:
+                self.world.after(limit, self._let_held_go)
+        return refused
 
-    def write(self, write_id: int) -> bool:
-        """SET; False: refused, as a replica refuses."""
-        if self.follows is not None or self.world.now < self._paused_until:
-            # A paused write is held by a real instance; its client gets no answer either way.
-            return False
-        self.log.append(write_id)
-        for follower in self.followers:
-            self._feed(follower)
-        return True
+    def exit(self) -> None:
+        """End by itself. Its supervisor starts it again as what it was, and Sentinels demote it."""
+        self._end()
+        self.is_awaited = True
+        self.world.after(SUPERVISOR_MS, self._restart_by_supervisor)
 
-    # Replication.
+    def _restart_by_supervisor(self) -> None:
+        self.is_awaited = False
+        if not self.is_running:
+            self.restart(follows=None)
 
-    def _feed(self, follower: "SimInstance") -> None:
-        if not follower.link_up:
-            return
-        link, upto, history = follower._link, len(self.log), self.history  # noqa: SLF001
+    # What clients ask.
 
-        def arrive() -> None:
-            if self.network.is_cut(self.name, follower.name):
-                self.world.after(200, lambda: follower.deliver(arrive))
-                return
-            same = follower._link == link and follower.link_up  # noqa: SLF001
-            if same and self.history == history and len(follower.log) < upto <= len(self.log):
-                follower.log.extend(self.log[len(follower.log) : upto])
+    def write(self, write_id: int, answer: Callable[[str | None], None]) -> None:
+        """SET; answers None when it is done, or an error's text."""
+        refused = self._why_refused()
+        if refused is None and self.follows is not None:
+            refused = READONLY
+        if refused is not None:
+            answer(refused)
+        elif self.world.now < self.pause_until:
+            self._held.append(partial(self.write, write_id, answer))
+        else:
+            self.replication.append(write_id)
+            answer(None)
 
-        self.world.after(self.network.delay(), lambda: follower.deliver(arrive))
+    def _let_held_go(self) -> None:
+        is_over = self.world.now >= self.pause_until or self.follows is not None
+        if self._held and is_over and self.is_running and not self.is_paused:
+            held, self._held = self._held, []
+            for write in held:
+                write()
 
-    def _unlink(self) -> None:
-        self._link += 1
-        if self.link_up:
-            self.link_down_at = self.world.now
-        self.link_up = self.is_syncing = False
-        for other in self.directory.values():
-            other.followers.pop(self, None)
-
-    def _drop_followers(self) -> None:
-        for follower in list(self.followers):
-            follower._lose_primary()  # noqa: SLF001 - one model
-        self.followers.clear()
-
-    def _lose_primary(self) -> None:
-        self._unlink()
-        link = self._link
-        self.world.after(1, lambda: self._try_to_follow(link))
-
-    def _try_to_follow(self, link: int) -> None:
-        if link != self._link or not self.is_running or self.follows is None:
-            return
-        if self.is_paused:
-            self._inbox.append(lambda: self._try_to_follow(link))
-            return
-        primary = self.directory.get(self.follows)
-        reachable = (
-            primary is not None
-            and primary.is_running
-            and not primary.is_paused
-            and not self.network.is_cut(self.name, primary.name)
-            and not self.network.is_cut(primary.name, self.name)
-            and (primary.follows is None or primary.link_up)
-            and primary is not self
-        )
-        if primary is None or not reachable:
-            self.world.after(RECONNECT_MS, lambda: self._try_to_follow(link))
-            return
-        continues = self.history in {primary.history, primary.history_before} and (
-            self.log == primary.log[: len(self.log)]
-        )
-        if continues:
-            self._attach(primary)
-            return
-        # A full sync: the dataset is replaced once the primary hands it out.
-        self.is_syncing = True
-        waits = max(0, primary.started_at + SYNC_DELAY_MS - self.world.now)
-        life = primary._lives  # noqa: SLF001 - one model
-        self.world.after(waits + FULL_SYNC_MS, lambda: self._finish_full_sync(link, primary, life))
-
-    def _finish_full_sync(self, link: int, primary: "SimInstance", life: int) -> None:
-        if link != self._link or not self.is_running:
-            return
-        self.is_syncing = False
-        if not primary.is_running or primary._lives != life or primary.is_paused:  # noqa: SLF001
-            self._try_to_follow(link)
-            return
-        told = f"full sync from {primary.address}: {len(primary.log)} writes"
-        self.world.mark(self.name, told, Kind.DATA)
-        self._attach(primary)
-
-    def _attach(self, primary: "SimInstance") -> None:
-        self.log = list(primary.log)
-        self.history = primary.history
-        self.history_before = ""
-        self.link_up = True
-        primary.followers[self] = None
+    def _why_refused(self) -> str | None:
+        now = self.world.now
+        if self.is_taken_over or now < self._loading_until:
+            return LOADING
+        return BUSY if now < self.busy_until else None

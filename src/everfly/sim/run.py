@@ -1,21 +1,26 @@
-"""Run one world: draw its shape and faults from the seed, let things go wrong, heal, judge."""
+"""Run one world: draw its shape and faults from the seed, let things go wrong, heal, judge.
+
+Two phases. Safety: anything may happen, and no rule may be broken. Liveness: all is healed, or a
+core of it (a majority of the Sentinels, an instance that may be promoted), the rest staying dead;
+then it must come together within a bound, and stay so when its primary dies once more.
+"""
 
 import hashlib
-from collections.abc import Callable
+import random
 from dataclasses import dataclass
 
-from everfly.core.model import Engine
-from everfly.sim import faults
+from everfly.sim import endings, faults
 from everfly.sim.checkers import Judge, Violation
 from everfly.sim.cluster import Deployment, Shape
+from everfly.sim.endings import LIVENESS_MS
 from everfly.sim.faults import Fault
+from everfly.sim.mischief import Mischief
+from everfly.sim.operators_hand import Operator
+from everfly.sim.profiles import ANY, SAFETY_MS, SWITCHOVER, Profile
 from everfly.sim.world import Mark, Message, World
 
-SAFETY_MS = 30_000
-"""How long anything may happen."""
-LIVENESS_MS = 90_000
-"""How long a healed world may take to come together: TILT (30 s), the time between two attempts
-(2 x failover-timeout), a demotion (8 s) and a full sync (5 s), with a margin."""
+TILT_MS = 31_000
+"""How long a Sentinel that was stopped may still watch without acting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,10 @@ class Plan:
     faults: tuple[Fault, ...]
     safety_ms: int = SAFETY_MS
     liveness_ms: int = LIVENESS_MS
+    absent: tuple[str, ...] = ()
+    """Names of processes that die when all others are healed, and stay dead."""
+    dies_again: bool = False
+    """The primary of the world at rest is killed once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,8 @@ class Outcome:
     lost: int
     steps: int
     """Steps of the core, of all Sentinels together."""
+    ended_at: int
+    """Virtual ms."""
     fingerprint: int
 
     @property
@@ -68,91 +79,112 @@ class Outcome:
         return digest.hexdigest()[:16]
 
 
-def draw_shape(seed: int) -> Shape:
+def draw_shape(seed: int, profile: Profile = ANY) -> Shape:
     """Draw how large a world is."""
-    dice = World(seed).dice("shape")
-    sentinels = dice.choice((3, 3, 3, 5))
-    majority = sentinels // 2 + 1
-    return Shape(
-        sentinels=sentinels,
-        replicas=dice.choice((1, 2, 2, 2, 3)),
-        quorum=dice.choice((majority, majority, dice.randint(1, sentinels))),
-        down_after=dice.choice((500, 1_000, 1_000, 5_000)),
-        failover_timeout=dice.choice((2_000, 2_000, 10_000)),
-        engine=dice.choice((Engine.VALKEY, Engine.REDIS, Engine.DRAGONFLY)),
-        loss=dice.choice((0.0, 0.0, 0.01, 0.1)),
-        latency_ms=dice.choice(((0, 2), (1, 10), (0, 80))),
-        disk_ms=dice.choice(((1, 5), (5, 40), (20, 400))),
+    return profile.draw_shape(World(seed).dice("shape"))
+
+
+def draw_plan(seed: int, shape: Shape | None = None, profile: Profile = ANY) -> Plan:
+    """Draw what the world of a seed is made of; `shape` replaces the one that it would give."""
+    shape = shape or draw_shape(seed, profile)
+    world = World(seed)
+    deployment = Deployment(world, shape)
+    drawn = faults.draw(world.dice("faults"), deployment, profile.safety_ms, profile.kinds)
+    dice = world.dice("ending")
+    absent: tuple[str, ...] = ()
+    if dice.random() < profile.partial_heal:
+        absent = _draw_absent(dice, deployment)
+    return Plan(
+        seed,
+        shape,
+        tuple(drawn),
+        profile.safety_ms,
+        LIVENESS_MS,
+        absent,
+        dies_again=not absent and dice.random() < profile.dies_again,
     )
 
 
-def draw_plan(seed: int, shape: Shape | None = None) -> Plan:
-    """Draw what the world of a seed is made of; `shape` replaces the one that it would give."""
-    shape = shape or draw_shape(seed)
-    world = World(seed)
-    drawn = faults.draw(world.dice("faults"), Deployment(world, shape), SAFETY_MS)
-    return Plan(seed, shape, tuple(drawn))
+def _draw_absent(dice: random.Random, deployment: Deployment) -> tuple[str, ...]:
+    """Draw who stays dead: at most a minority of the Sentinels, and one instance."""
+    shape = deployment.shape
+    spare = min(shape.sentinels - shape.majority, shape.sentinels - shape.quorum)
+    sentinels = [one.name for one in deployment.sentinels.values()]
+    absent = dice.sample(sentinels, dice.randint(0, spare))
+    instances = list(deployment.instances.values())
+    if sum(one.priority > 0 for one in instances) > 1:
+        absent.append(dice.choice(["primary", dice.choice(instances).name]))
+    return tuple(absent)
 
 
 def run(
-    seed: int, *, shape: Shape | None = None, drawn: tuple[Fault, ...] | None = None
+    seed: int,
+    *,
+    shape: Shape | None = None,
+    drawn: tuple[Fault, ...] | None = None,
+    profile: Profile = ANY,
 ) -> Outcome:
     """Run the world of a seed; `shape` and `drawn` replace what the seed would give."""
-    plan = draw_plan(seed, shape) if drawn is None else Plan(seed, shape or draw_shape(seed), drawn)
-    return run_plan(plan)
+    if drawn is None:
+        return run_plan(draw_plan(seed, shape, profile))
+    return run_plan(Plan(seed, shape or draw_shape(seed, profile), drawn))
 
 
 def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
     """Run one world. Equal plans give equal outcomes, in any process."""
     world = World(plan.seed, records_messages)
     deployment = Deployment(world, plan.shape)
-    judge = Judge(deployment)
+    operator = Operator(deployment)
+    mischief = Mischief(deployment, operator)
+    judge = Judge(deployment, operator, mischief)
     for fault in plan.faults:
-        faults.schedule(deployment, fault, lambda sentinel: judge.forced.add(sentinel.run_id))
+        mischief.schedule(fault)
     deployment.start()
-    deployment.write_every(200)
     world.run_until(plan.safety_ms)
-    _heal(deployment)
-    world.run_until(plan.safety_ms + plan.liveness_ms)
-    judge.judge_end()
-    judge.judge_pace(world.now)
+    if plan.liveness_ms:
+        _end(plan, judge)
     return Outcome(
         plan,
         tuple(judge.violations),
         tuple(world.trace),
         tuple(world.messages),
-        len(deployment.acknowledged),
+        len(deployment.ledger.acknowledged),
         len(deployment.lost_writes()),
-        sum(sentinel.steps for sentinel in deployment.sentinels.values()),
+        sum(sentinel.steps for sentinel in deployment.ours),
+        world.now,
         world.fingerprint,
     )
+
+
+def _end(plan: Plan, judge: Judge) -> None:
+    """Heal, wait for agreement, judge what became of it."""
+    deployment, world = judge.deployment, judge.deployment.world
+    healed_at = world.now
+    absent = frozenset(_named(plan, deployment))
+    judge.mischief.heal(absent)
+    if not endings.wait_for_agreement(judge, plan.liveness_ms, absent):
+        return
+    is_planned = bool(plan.faults) and all(fault.kind == SWITCHOVER for fault in plan.faults)
+    endings.judge_writes(judge, is_planned=is_planned and not plan.shape.loss and not absent)
+    if plan.dies_again:
+        # Whoever voted in the last election waits for so long before it stands again.
+        world.run_until(max(world.now, healed_at + 2 * plan.shape.failover_timeout + 2_000))
+        if any(
+            one.machine and one.machine.tilt_for(one.now) is not None for one in deployment.ours
+        ):
+            world.run_until(world.now + TILT_MS)
+        endings.kill_once_more(judge, absent)
+
+
+def _named(plan: Plan, deployment: Deployment) -> list[str]:
+    """Return the names of those who stay dead; `primary` is whoever is that now."""
+    named = deployment.named_primary()
+    primary = None if named is None else deployment.instances.get(named)
+    names = (name if name != "primary" or primary is None else primary.name for name in plan.absent)
+    known = deployment.processes()
+    return [name for name in names if name in known]
 
 
 def breaks_a_rule(outcome: Outcome) -> bool:
     """Whether a world showed what must not be."""
     return bool(outcome.violations)
-
-
-def minimise(outcome: Outcome, fails: Callable[[Outcome], bool] = breaks_a_rule) -> Outcome:
-    """Shrink a failing world to the fewest faults that still fail."""
-    best = outcome
-    for fault in outcome.faults:
-        fewer = tuple(one for one in best.faults if one is not fault)
-        again = run(outcome.seed, shape=outcome.shape, drawn=fewer)
-        if fails(again):
-            best = again
-    return best
-
-
-def _heal(deployment: Deployment) -> None:
-    deployment.world.mark("world", "healed")
-    deployment.network.heal()
-    deployment.network.loss = 0.0
-    for instance in deployment.instances.values():
-        instance.resume()
-        if not instance.is_running:
-            instance.restart(follows=None, keeps_data=True)
-    for sentinel in deployment.sentinels.values():
-        sentinel.resume()
-        if not sentinel.is_running:
-            sentinel.start()

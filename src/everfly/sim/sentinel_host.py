@@ -1,26 +1,28 @@
-"""A Sentinel process around the real core: links, a disk that takes time, crashes and restarts.
+"""A Sentinel process around the real core: a clock, a disk, links, crashes and restarts.
 
-It does what `runtime.driver`, `runtime.executor` and `runtime.link` do, over simulated connections.
+It does what `runtime.driver` and `runtime.executor` do, over simulated connections (`links`) and a
+simulated disk (`disk`).
 """
 
 import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from everfly.core import inputs
 from everfly.core.effects import (
     Answer,
     Ask,
-    Command,
     Connect,
     Crash,
     Disconnect,
     Effect,
+    Explain,
     Notify,
     PauseWrites,
     Persist,
-    Purpose,
     Reconfigure,
     ResumeWrites,
     SendHello,
@@ -28,74 +30,116 @@ from everfly.core.effects import (
     SendPing,
     SendScriptKill,
     TakeOver,
-    Vote,
 )
 from everfly.core.inputs import Input
 from everfly.core.machine import Machine
-from everfly.core.model import Address, Hello, Instant, LinkId, RunId, Token
-from everfly.core.notices import Level
+from everfly.core.model import Address, Epoch, GroupName, Hello, Instant, RunId, Token
+from everfly.core.notices import Event, Level
 from everfly.core.policy import Policy
 from everfly.core.snapshot import DurableState
-from everfly.sim.instance import SimInstance
-from everfly.sim.network import Connection, Network
+from everfly.sim import links
+from everfly.sim.disk import Disk, Outlets
+from everfly.sim.network import Connection, Deed, Network
+from everfly.sim.watcher import Announcement
 from everfly.sim.world import Kind, World
+
+_SENT: Final = (
+    SendPing,
+    SendInfo,
+    SendHello,
+    SendScriptKill,
+    Ask,
+    Reconfigure,
+    TakeOver,
+    PauseWrites,
+    ResumeWrites,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What all Sentinels of a world are like."""
+
+    make_policy: Callable[[], Policy] = Policy
+    disk_ms: tuple[int, int] = (1, 5)
+    speaks_text: bool = False
+    """Hellos go through the real format and parser."""
 
 
 @dataclass(slots=True, eq=False)
 class SimSentinel:
-    """One Sentinel: its durable state, and the machine while it runs."""
+    """One Sentinel: its disk, and the machine while it runs."""
 
     world: World
     network: Network
     address: Address
-    disk: DurableState
-    instances: dict[Address, SimInstance]
-    sentinels: "dict[Address, SimSentinel]"
+    first_state: DurableState
     observe: "Callable[[SimSentinel, Effect], None]"
-    make_policy: Callable[[], Policy] = Policy
-    disk_ms: tuple[int, int] = (1, 5)
+    habits: Habits = field(default_factory=Habits)
     name: str = field(init=False)
+    is_genuine: bool = field(default=False, init=False)
     is_running: bool = field(default=False, init=False)
     is_paused: bool = field(default=False, init=False)
     connections: dict[Connection, None] = field(default_factory=dict, init=False)
     machine: Machine | None = field(default=None, init=False)
+    disk: Disk = field(init=False)
+    links: "links.Links" = field(init=False)
     steps: int = field(default=0, init=False)
-    dice: random.Random = field(init=False)
-    _links: dict[LinkId, Connection | None] = field(default_factory=dict, init=False)
-    _inbox: deque[Callable[[], None]] = field(default_factory=deque, init=False)
-    _life: int = field(default=0, init=False)
-    _unwritten: int = field(default=0, init=False)
-    _written: int = field(default=0, init=False)
-    _held: deque[tuple[int, Effect]] = field(default_factory=deque, init=False)
+    """Of the core, in all lives."""
+    effects: int = field(default=0, init=False)
+    life: int = field(default=0, init=False)
+    clock_ahead: int = field(default=0, init=False)
+    """How far this process's monotonic clock has jumped, as after a suspended machine."""
+    subscribers: "dict[Connection, Callable[[Announcement], None]]" = field(
+        default_factory=dict, init=False
+    )
+    """Who hears +switch-master."""
+    _dice: random.Random = field(init=False)
+    _inbox: deque[Deed] = field(default_factory=deque, init=False)
     _timer: int | None = field(default=None, init=False)
-    _askers: dict[Token, Callable[[Vote], None]] = field(default_factory=dict, init=False)
+    _askers: dict[Token, Callable[[Answer | None], None]] = field(default_factory=dict, init=False)
     _tokens: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.name = f"sentinel:{self.address.port}"
-        self.dice = self.world.dice(self.name)
+        self._dice = self.world.dice(self.name)
+        self.network.hosts[self.address] = self
+        self.links = links.Links(self)
+        self.disk = Disk(
+            self.world,
+            self.world.dice(f"disk:{self.name}"),
+            self.first_state,
+            self.habits.disk_ms,
+        )
 
     @property
     def run_id(self) -> RunId:
         """Its name for life."""
-        return self.disk.me
+        return self.first_state.me
+
+    @property
+    def now(self) -> Instant:
+        """What its clock says."""
+        return Instant(self.world.now + self.clock_ahead)
 
     # Life and death.
 
     def start(self) -> None:
         """Start from what is on disk."""
-        self._life += 1
+        self.life += 1
         self.is_running = True
         self.is_paused = False
-        self._unwritten = self._written = 0
-        self.machine = Machine(
-            self.disk,
+        self.disk.open(
+            Outlets(self._durable_state, self._do, self._refuse, self._when_awake(self.life))
+        )
+        machine = self.machine = Machine(
+            self.disk.content,
             port=self.address.port,
-            dice=random.Random(self.dice.random()),  # noqa: S311 - reproducible on purpose
-            policy=self.make_policy(),
+            dice=random.Random(self._dice.random()),  # noqa: S311 - reproducible on purpose
+            policy=self.habits.make_policy(),
         )
         self.world.mark(self.name, "started", Kind.LIFE)
-        self._carry_out(self.machine.start(Instant(self.world.now)))
+        self._carry_out(machine.start(self.now))
         self._arm()
 
     def crash(self) -> None:
@@ -104,12 +148,13 @@ class SimSentinel:
             return
         self.world.mark(self.name, "crashed", Kind.LIFE)
         self.is_running = self.is_paused = False
-        self._life += 1
+        self.life += 1
         self.machine = None
         self._inbox.clear()
-        self._held.clear()
-        self._links.clear()
+        self.disk.crash()
+        self.links.clear()
         self._askers.clear()
+        self.subscribers.clear()
         self._timer = None
         for connection in list(self.connections):
             connection.close(self)
@@ -131,7 +176,15 @@ class SimSentinel:
         self._timer = None
         self._arm()
 
-    def deliver(self, what: Callable[[], None]) -> None:
+    def jump(self, ahead: int) -> None:
+        """Have its clock leap: all that it waits for is due."""
+        if self.is_running:
+            self.world.mark(self.name, f"clock leaps {ahead} ms ahead", Kind.LIFE)
+            self.clock_ahead += ahead
+            self._timer = None
+            self._arm()
+
+    def deliver(self, what: Deed) -> None:
         """Take something off the wire."""
         if not self.is_running:
             return
@@ -140,212 +193,166 @@ class SimSentinel:
         else:
             what()
 
+    def _when_awake(self, life: int) -> Callable[[Deed], None]:
+        def run(what: Deed) -> None:
+            if life == self.life:
+                self.deliver(what)
+
+        return run
+
     # The driver.
 
-    def request(self, make: Callable[[Token], Input]) -> None:
-        """Enter a request of an operator, whose answer nobody waits for."""
+    def request(
+        self, make: Callable[[Token], Input], then: Callable[[Answer | None], None] | None = None
+    ) -> None:
+        """Enter a request; `then` hears its answer, or None when the disk refused it."""
         self._tokens += 1
-        self.step(make(Token(self._tokens)))
+        token = Token(self._tokens)
+        if then is not None:
+            self._askers[token] = then
+        self.step(make(token))
 
     def step(self, fact: Input) -> None:
         """Feed one input to the core."""
-        if self.machine is None:
+        machine = self.machine
+        if machine is None:
             return
         self.steps += 1
-        self._carry_out(self.machine.step(Instant(self.world.now), fact))
+        effects = machine.step(Instant(self.world.now + self.clock_ahead), fact)
+        if effects:
+            self._carry_out(effects)
         self._arm()
 
     def _arm(self) -> None:
         if self.machine is None:
             return
-        at = self.machine.next_deadline()
-        if at is None or (self._timer is not None and self._timer <= at):
+        deadline = self.machine.next_deadline()
+        if deadline is None:
+            return
+        at = deadline - self.clock_ahead
+        if self._timer is not None and self._timer <= at:
             return
         self._timer = at
-        life = self._life
+        life = self.life
         self.world.at(at, lambda: self._on_timer(life, at))
 
     def _on_timer(self, life: int, at: int) -> None:
-        if life != self._life or self._timer != at or self.is_paused:
+        if life != self.life or self._timer != at or self.is_paused:
             return
         self._timer = None
-        self.step(inputs.TimerExpired())
+        machine = self.machine
+        if machine is not None:
+            deadline = machine.next_deadline()
+            # Deadlines mostly move away. A timer that is too early just looks again.
+            if deadline is not None and deadline <= self.world.now + self.clock_ahead:
+                self.step(inputs.TimerExpired())
+            else:
+                self._arm()
 
     # The executor.
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        self.effects += len(effects)
+        disk = self.disk
         for effect in effects:
             if isinstance(effect, Persist):
-                self._persist()
-            elif effect.after_durable and self._unwritten > self._written:
-                self._held.append((self._unwritten, effect))
-            else:
+                disk.persist(is_urgent=effect.is_urgent)
+            elif not (effect.after_durable and disk.holds(effect)):
                 self._do(effect)
+        disk.end_turn()
 
-    def _persist(self) -> None:
-        assert self.machine is not None
-        self._unwritten += 1
-        ticket, life, state = self._unwritten, self._life, self.machine.durable_state()
-
-        def written() -> None:
-            if life != self._life or ticket <= self._written:
-                # A later write, which holds more, was faster.
-                return
-            self.disk = state
-            self._written = ticket
-            while self._held and self._held[0][0] <= self._written and life == self._life:
-                self._do(self._held.popleft()[1])
-
-        delay = self.dice.randint(*self.disk_ms)
-        self.world.after(delay, lambda: self._when_awake(life, written))
-
-    def _when_awake(self, life: int, what: Callable[[], None]) -> None:
-        if life != self._life:
-            return
-        if self.is_paused:
-            self._inbox.append(what)
-        else:
-            what()
+    def _durable_state(self) -> DurableState:
+        assert self.machine is not None, "only a running process writes"
+        return self.machine.durable_state()
 
     def _do(self, effect: Effect) -> None:
+        if isinstance(effect, _SENT):
+            if isinstance(effect, Reconfigure | TakeOver) and self._is_fenced(effect):
+                return
+            self.observe(self, effect)
+            self.links.send(effect)
+            return
         self.observe(self, effect)
         match effect:
             case Connect():
-                self._connect(effect)
+                self.links.connect(effect)
             case Disconnect():
-                connection = self._links.pop(effect.link, None)
-                if connection is not None:
-                    connection.close(self)
+                self.links.close(effect.link)
             case Notify():
-                notice = effect.notice
-                if notice.event.level is not Level.DEBUG:
-                    self.world.mark(self.name, f"{notice.event.wire} {notice.payload}", Kind.NOTICE)
-            case Answer(token=token, result=Vote() as result) if token in self._askers:
-                self._askers.pop(token)(result)
+                self._notify(effect)
+            case Explain():
+                told = "; ".join((effect.decision, *effect.facts))
+                self.world.mark(self.name, told, Kind.DECISION)
+            case Answer() if effect.token in self._askers:
+                self._askers.pop(effect.token)(effect)
             case Crash():
                 self.crash()
-            case (
-                SendPing()
-                | SendInfo()
-                | SendHello()
-                | SendScriptKill()
-                | Ask()
-                | Reconfigure()
-                | TakeOver()
-                | PauseWrites()
-                | ResumeWrites()
-            ):
-                self._send(effect)
             case _:
                 pass
 
-    # Links.
+    def _is_fenced(self, effect: Reconfigure | TakeOver) -> bool:
+        newest = self.disk.epochs.get(effect.group, Epoch(0))
+        if effect.epoch >= newest:
+            return False
+        reason = f"fenced: epoch {effect.epoch} is older than {newest}"
+        fact = inputs.Reconfigured if isinstance(effect, Reconfigure) else inputs.TakeOverAnswered
+        self.world.mark(self.name, f"an order of its own is {reason}", Kind.DECISION)
+        # As the executor submits it: a later input, not part of this step.
+        link, life = effect.link, self.life
+        self.world.after(0, lambda: self._when_awake(life)(lambda: self.step(fact(link, reason))))
+        return True
 
-    def _connect(self, effect: Connect) -> None:
-        target = self.instances.get(effect.to) or self.sentinels.get(effect.to)
-        link, life = effect.link, self._life
+    def _notify(self, effect: Notify) -> None:
+        notice = effect.notice
+        if notice.event.level is not Level.DEBUG:
+            self.world.mark(self.name, f"{notice.event.wire} {notice.payload}", Kind.NOTICE)
+        if notice.event is Event.SWITCH:
+            said = None if notice.group is None else self.announcement(notice.group)
+            for connection, hear in list(self.subscribers.items()):
+                if said is not None:
+                    connection.send(self, partial(hear, said), "+switch-master")
 
-        def on_lost(reason: str, is_refusal: bool) -> None:
-            if life == self._life and self._links.pop(link, self) is not self:
-                self.step(inputs.LinkLost(link, reason, is_refusal))
+    def _refuse(self, effect: Effect) -> None:
+        """Answer what is dropped as if it had been sent and refused."""
+        life = self.life
+        match effect:
+            case Answer():
+                asker = self._askers.pop(effect.token, None)
+                if asker is not None:
+                    asker(None)
+            case SendHello(link=link):
+                fact: Input = inputs.HelloSent(link)
+                self.world.after(0, lambda: self._when_awake(life)(lambda: self.step(fact)))
+            case Ask(link=link):
+                fact = inputs.CommandRefused(link, "waited too long for disk")
+                self.world.after(0, lambda: self._when_awake(life)(lambda: self.step(fact)))
+            case _:
+                raise AssertionError(effect)
 
-        def on_up(connection: Connection) -> None:
-            if life != self._life or link not in self._links:
-                connection.close(self)
-                return
-            self._links[link] = connection
-            if effect.purpose is Purpose.CHANNEL:
-                self._subscribe(link, connection)
-            self.step(inputs.Connected(link, self.address.host))
+    # What others ask.
 
-        self._links[link] = None
-        if target is None:
-            self.world.after(1, lambda: on_lost("No route to host", False))
-            return
-        self.network.connect(self, target, on_up, on_lost)
+    def ping(self) -> str:
+        """PING."""
+        return "PONG"
 
-    def _subscribe(self, link: LinkId, connection: Connection) -> None:
-        instance = self.instances[connection.target.address]  # type: ignore[attr-defined] # an instance
+    def hear(self, hello: Hello) -> None:
+        """PUBLISH of a peer's hello to us directly."""
+        self.step(inputs.HelloHeard(None, hello))
 
-        def hear(hello: object) -> None:
-            assert isinstance(hello, Hello)
-            mine = hello.sender_run_id == self.run_id
-            fact = inputs.ChannelHeard(link) if mine else inputs.HelloHeard(link, hello)
-            connection.send(instance, lambda: self.step(fact), hello)
-
-        connection.send(self, lambda: instance.subscribers.__setitem__(connection, hear))
-
-    def _send(self, effect: Command) -> None:
-        connection = self._links.get(effect.link)
-        if connection is None:
-            return
-        target = connection.target
-        if isinstance(target, SimSentinel):
-            connection.send(self, lambda: target.serve(effect, self, connection), effect)
-        else:
-            assert isinstance(target, SimInstance)
-            connection.send(self, lambda: self._serve_instance(effect, target, connection), effect)
-
-    def _serve_instance(  # noqa: C901 - a case for each command
-        self, effect: Effect, instance: SimInstance, connection: Connection
+    def vote(
+        self,
+        primary: Address,
+        epoch: Epoch,
+        candidate: RunId | None,
+        then: Callable[[Answer | None], None],
     ) -> None:
-        """Do what an instance does with a command of ours, and send its reply."""
-        match effect:
-            case SendPing(link):
-                reply: Input = inputs.Ponged(link, "PONG")
-            case SendInfo(link):
-                reply = inputs.InfoReceived(link, instance.report())
-            case SendHello(link, hello):
-                for subscriber, hear in list(instance.subscribers.items()):
-                    if subscriber.is_open:
-                        hear(hello)
-                    else:
-                        del instance.subscribers[subscriber]
-                reply = inputs.HelloSent(link)
-            case Reconfigure():
-                self.world.mark(
-                    self.name, f"reconfigures {instance.name} epoch {effect.epoch}", Kind.DECISION
-                )
-                instance.slaveof(effect.follow)
-                reply = inputs.Reconfigured(effect.link)
-            case TakeOver():
-                reply = self._take_over(effect, instance)
-            case PauseWrites(link, limit):
-                instance.pause_writes(limit)
-                reply = inputs.PauseAnswered(link, is_paused=True)
-            case ResumeWrites(link):
-                instance.pause_writes(0)
-                reply = inputs.PauseAnswered(link, is_paused=False)
-            case SendScriptKill(link):
-                reply = inputs.ScriptKilled(link)
-            case _:
-                raise AssertionError(effect)
-        connection.send(instance, lambda: self.step(reply), reply)
+        """SENTINEL is-master-down-by-addr; `then` hears a `Vote`, or None when refused."""
+        self.request(lambda token: inputs.VoteRequested(token, primary, epoch, candidate), then)
 
-    def _take_over(self, effect: TakeOver, replica: SimInstance) -> Input:
-        """Carry out REPLTAKEOVER."""
-        primary = None if replica.follows is None else self.instances.get(replica.follows)
-        if primary is not None and primary.hand_over_to(replica):
-            return inputs.TakeOverAnswered(effect.link)
-        return inputs.TakeOverAnswered(effect.link, "Couldn't execute takeover")
-
-    def serve(self, effect: Effect, asker: "SimSentinel", connection: Connection) -> None:
-        """Do what a Sentinel does with a command of another one, and send the reply."""
-        match effect:
-            case SendPing(link):
-                connection.send(self, lambda: asker.step(inputs.Ponged(link, "PONG")))
-            case SendHello(link, hello):
-                self.step(inputs.HelloHeard(None, hello))
-                connection.send(self, lambda: asker.step(inputs.HelloSent(link)))
-            case Ask(link, group, primary, epoch, candidate):
-                self._tokens += 1
-                token = Token(self._tokens)
-                self._askers[token] = lambda vote: connection.send(
-                    self,
-                    lambda: asker.step(
-                        inputs.AskReplied(link, group, vote.is_down, vote.leader, vote.leader_epoch)
-                    ),
-                )
-                self.step(inputs.VoteRequested(token, primary, epoch, candidate))
-            case _:
-                raise AssertionError(effect)
+    def announcement(self, group: GroupName) -> Announcement | None:
+        """SENTINEL MASTER: the primary in effect and its config epoch; None: no such group."""
+        machine = self.machine
+        if machine is None:
+            return None
+        view = machine.group_view(self.now, group)
+        return None if view is None else Announcement(view.current_address, view.config_epoch)
