@@ -32,7 +32,6 @@ def test_addresses_alone_are_enough() -> None:
     ]
     assert config["hold"] == {
         "window_ms": 10_000,
-        "drain_ms": 2_000,
         "client_bytes": 1_048_576,
         "total_bytes": 268_435_456,
         "release_concurrency": 64,

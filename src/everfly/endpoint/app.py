@@ -75,6 +75,7 @@ class Endpoint:
         self.follower = Follower(follow, self.plane)
         self._members = Members(follow, self.plane)
         self._switchovers = Switchovers(self.follower, self._members, self.plane, follow)
+        self._stopped = asyncio.Event()
         self._beat = Beat()
         self._metrics = Metrics(
             settings.group, self.plane, self.follower, self._switchovers, self._beat
@@ -84,7 +85,6 @@ class Endpoint:
         self._http = HttpServer(self._site.respond, limits)
         path = settings.path("restart_socket")
         self._door = Door(path) if path else None
-        self._stopped = asyncio.Event()
         self._impatient = asyncio.Event()
         self._successor: socket.socket | None = None
         self._tasks: asyncio.TaskGroup | None = None

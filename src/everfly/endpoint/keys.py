@@ -147,13 +147,12 @@ _change.add(
     "LOADING, which clients try again.",
     to="hold.window_ms",
 )
-_change.add(
+_change.add_live(
     "drain_ms",
     Whole(1, HOUR_MS, MS),
     2_000,
     "How long commands that are under way may take when a switch-over begins. With longer ones "
     "nothing is switched.",
-    to="hold.drain_ms",
 )
 _change.add(
     "on_ambiguous",
@@ -271,6 +270,12 @@ for _name, _form, _default, _why in (
         Whole(1_024, GIB, "bytes"),
         65_536,
         "The same before the first command that succeeded.",
+    ),
+    (
+        "total_input_bytes",
+        Whole(65_536, 1 << 42, "bytes"),
+        GIB,
+        "Commands that have not come to their end, of all clients together.",
     ),
     (
         "client_output_bytes",
