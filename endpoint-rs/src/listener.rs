@@ -31,6 +31,17 @@ pub struct Bound {
     pub index: usize,
 }
 
+impl Bound {
+    /// Share the socket.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let listener = Arc::clone(&self.listener);
+        Ok(Self { socket: self.socket.try_clone()?, listener, index: self.index })
+    }
+}
+
 /// Bind or take over every listener. Return the sockets of each worker.
 ///
 /// # Errors

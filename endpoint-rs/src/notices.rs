@@ -38,6 +38,8 @@ pub enum Noticed {
     Tls,
     /// A replica was lost.
     ReplicaLost,
+    /// A worker ended that should not have.
+    WorkerFailed,
     /// More notices came than fit.
     Dropped,
 }
@@ -59,6 +61,7 @@ impl Noticed {
             Self::Limit => "limit",
             Self::Tls => "tls",
             Self::ReplicaLost => "replica-lost",
+            Self::WorkerFailed => "worker-failed",
             Self::Dropped => "notices-dropped",
         }
     }

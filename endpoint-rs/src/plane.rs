@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ use mio::{Poll, Waker};
 use crate::config::Config;
 use crate::gate::{Change, Gate, State, Window};
 use crate::listener::{Bound, bind_all, bound_address};
-use crate::notices::Notices;
+use crate::notices::{Noticed, Notices};
 use crate::replicas::Replica;
 use crate::shared::{Named, Orders, Shared, Station};
 use crate::tls::TlsFiles;
@@ -240,14 +241,40 @@ fn launch(
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::with_capacity(polls.len());
     for (number, (poll, bound)) in polls.into_iter().zip(bound).enumerate() {
-        let worker = Worker::new(Arc::clone(shared), number, poll, bound)?;
+        let shared = Arc::clone(shared);
         let thread = std::thread::Builder::new()
             .name(format!("endpoint-{number}"))
-            .spawn(move || worker.run())?;
+            .spawn(move || serve(&shared, number, poll, &bound))?;
         threads.push(thread);
     }
     Ok(threads)
 }
+
+/// Run a worker. One that panics is a bug; its clients lose their connections, all others go on,
+/// and a new worker takes its place at the same sockets.
+fn serve(shared: &Arc<Shared>, number: usize, mut poll: Poll, bound: &[Bound]) {
+    loop {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let sockets = bound.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
+            Worker::new(Arc::clone(shared), number, poll.registry(), sockets)?.run(&mut poll);
+            Ok::<_, io::Error>(())
+        }));
+        let text = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("worker {number} could not begin: {error}"),
+            Err(_) => format!("worker {number} failed and was replaced: a bug, please report it"),
+        };
+        shared.notices.add(Noticed::WorkerFailed, None, text);
+        if shared.is_stopping() {
+            return;
+        }
+        // Whatever it was, it must not be repeated as fast as the machine allows.
+        std::thread::sleep(RESTART_PAUSE);
+    }
+}
+
+/// Between the failure of a worker and the start of the next.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 fn addresses(bound: &[Vec<Bound>]) -> Vec<(String, String)> {
     let mut addresses: Vec<(String, String)> = Vec::new();

@@ -330,6 +330,12 @@ impl Shared {
         self.loading
     }
 
+    /// Whether the plane is being stopped.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop_at_ms.load(Relaxed) != u64::MAX
+    }
+
     /// Tell every worker to do something.
     pub fn order(&self, orders: Orders) {
         for station in &self.stations {

@@ -24,6 +24,8 @@ pub struct SendLog {
     answered: usize,
     /// Where the first unwritten byte is.
     written: usize,
+    /// What is behind this is not to be written yet.
+    barrier: Option<usize>,
 }
 
 impl SendLog {
@@ -33,11 +35,28 @@ impl SendLog {
         self.bytes.extend_from_slice(command);
     }
 
-    /// Return what is still to be written.
+    /// Return what is to be written now.
     #[inline]
     #[must_use]
     pub fn unwritten(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        &self.bytes[self.written..self.barrier.unwrap_or(self.bytes.len())]
+    }
+
+    /// Return how many bytes are still to be written, now or later.
+    #[inline]
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Let nothing be written that is pushed from now on, until the barrier is lifted.
+    pub fn set_barrier(&mut self) {
+        self.barrier = Some(self.bytes.len());
+    }
+
+    /// Let everything be written.
+    pub fn lift_barrier(&mut self) {
+        self.barrier = None;
     }
 
     /// Say that so many bytes more were written.
@@ -55,9 +74,11 @@ impl SendLog {
             self.bytes.shrink_to(LOG_KEPT_BYTES);
             self.answered = 0;
             self.written = 0;
+            self.barrier = self.barrier.map(|_| 0);
         } else if self.answered > LOG_KEPT_BYTES && self.answered > self.bytes.len() / 2 {
             self.bytes.drain(..self.answered);
             self.written -= self.answered;
+            self.barrier = self.barrier.map(|barrier| barrier - self.answered);
             self.answered = 0;
         }
     }
@@ -312,6 +333,22 @@ mod tests {
         log.wrote(4);
         log.answer(6);
         assert_eq!(log.unwritten(), b"");
+    }
+
+    #[test]
+    fn what_is_behind_a_barrier_is_written_only_when_it_is_lifted() {
+        let mut log = SendLog::default();
+        log.push(b"login");
+        log.set_barrier();
+        log.push(b"command");
+        assert_eq!(log.unwritten(), b"login");
+        log.wrote(5);
+        log.answer(5);
+        assert_eq!(log.unwritten(), b"");
+        assert_eq!(log.backlog(), 7);
+        assert!(!log.is_first_written(7));
+        log.lift_barrier();
+        assert_eq!(log.unwritten(), b"command");
     }
 
     #[test]

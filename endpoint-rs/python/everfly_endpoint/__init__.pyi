@@ -157,6 +157,7 @@ class Notice(TypedDict):
         "limit",
         "tls",
         "replica-lost",
+        "worker-failed",
         "notices-dropped",
     ]
     """`primary-lost`: a standing connection ended. `primary-refused`: a connect failed.

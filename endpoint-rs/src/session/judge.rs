@@ -166,11 +166,14 @@ impl Session {
 
     fn judge_state(&self, command: &Command, request: &Request<'_>, setting: &Setting) -> Verdict {
         match command.verb {
-            Verb::Reply => self.answer(match reply_mode(request) {
-                Some(ReplyMode::On) => texts::OK,
-                Some(_) => texts::NOTHING,
-                None => texts::SYNTAX_ERROR,
-            }),
+            Verb::Reply => match reply_mode(request) {
+                // It is heard: the switch is thrown before it is answered.
+                Some(ReplyMode::On) => {
+                    Verdict::Answer(Answer { line: texts::OK, closes: false })
+                }
+                Some(_) => self.answer(texts::NOTHING),
+                None => self.answer(texts::SYNTAX_ERROR),
+            },
             // Refusals with a redirection are dealt with here.
             Verb::Capa => self.answer(texts::OK),
             Verb::MaintNotifications if !setting.offers_maintenance => {

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::config::{Address, Listener};
 use crate::listener::Bound;
 use crate::notices::Noticed;
+use crate::shared::Shared;
 use crate::stream::{Socket, Stream};
 
 /// Connections taken from one listener in one pass: a storm must not starve those that are served.
@@ -102,7 +103,7 @@ impl Worker {
     fn accept_again(&mut self, number: usize) {
         let Some(listening) = self.listening.get_mut(number) else { return };
         let token = Source::Listener(number).token();
-        let registry = self.poll.registry();
+        let registry = &self.registry;
         // Registering anew reports readiness that is there already.
         let _ = match &mut listening.socket {
             Some(Listens::Tcp(socket)) => registry.reregister(socket, token, Interest::READABLE),
@@ -157,7 +158,7 @@ impl Worker {
         self.greet(&mut client);
         let place = self.clients.insert(client);
         let token = Source::Client(place).token();
-        if self.clients[place].stream.register(self.poll.registry(), token).is_err() {
+        if self.clients[place].stream.register(&self.registry, token).is_err() {
             self.close_client(place);
             return;
         }
@@ -188,20 +189,11 @@ impl Worker {
 
     /// Forget a client and what belongs to it.
     pub(super) fn close_client(&mut self, index: usize) {
-        if !self.clients.contains(index) {
-            return;
-        }
-        let mut client = self.clients.remove(index);
+        let Some(mut client) = self.clients.try_remove(index) else { return };
         client.stream.say_goodbye();
         self.input_bytes -= client.input.len();
         self.output_bytes -= client.unwritten();
-        self.shared.connections.fetch_sub(1, Relaxed);
-        self.shared.by_listener[client.listener].fetch_sub(1, Relaxed);
-        if client.is_counted
-            && let Some(address) = client.address
-        {
-            self.shared.leave(address);
-        }
+        count_out(&self.shared, &client);
         self.part(&client);
         if let Some(home) = client.home.filter(|home| home.is_own) {
             self.drop_instance(home.upstream, home.serial);
@@ -213,13 +205,33 @@ impl Worker {
         for listening in &mut self.listening {
             match listening.socket.take() {
                 Some(Listens::Tcp(mut socket)) => {
-                    let _ = self.poll.registry().deregister(&mut socket);
+                    let _ = self.registry.deregister(&mut socket);
                 }
                 Some(Listens::Unix(mut socket)) => {
-                    let _ = self.poll.registry().deregister(&mut socket);
+                    let _ = self.registry.deregister(&mut socket);
                 }
                 None => {}
             }
+        }
+    }
+}
+
+/// Count a client as gone.
+fn count_out(shared: &Shared, client: &Client) {
+    shared.connections.fetch_sub(1, Relaxed);
+    shared.by_listener[client.listener].fetch_sub(1, Relaxed);
+    if client.is_counted
+        && let Some(address) = client.address
+    {
+        shared.leave(address);
+    }
+}
+
+/// A worker that ends, in whatever way, leaves no clients in the books.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        for (_, client) in &self.clients {
+            count_out(&self.shared, client);
         }
     }
 }

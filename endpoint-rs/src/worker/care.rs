@@ -48,6 +48,8 @@ impl Worker {
             self.pop(index);
             if pending.purpose == Purpose::Client {
                 self.settle_account(pending);
+            } else {
+                self.restored(index, Kind::Simple, b"");
             }
             self.hand_out_ours(index);
         }
@@ -113,6 +115,10 @@ impl Worker {
         let restore = Restore { ends_in_error: upstream.restore_fails, ..Restore::default() };
         let text = || String::from_utf8_lossy(reply).trim().to_owned();
         match outcome(&restore, is_last, kind) {
+            Outcome::Done if is_last => {
+                self.upstreams[index].log.lift_barrier();
+                self.soil_instance(index);
+            }
             Outcome::Done => {}
             Outcome::NotNow => {
                 let address = upstream.target.address;

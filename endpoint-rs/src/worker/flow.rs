@@ -354,6 +354,11 @@ impl Worker {
     /// Close a client that will send no more, or must not, once it has got what it is owed.
     pub(super) fn close_if_done(&mut self, index: usize) {
         let Some(client) = self.clients.get(index) else { return };
+        if client.is_at_end && client.blocked.is_some() {
+            // Nobody waits any more for what it waited for; the instance must not hand it out.
+            self.close_client(index);
+            return;
+        }
         let is_over = client.is_closing || (client.is_at_end && !has_command(client));
         if is_over
             && client.outstanding == 0

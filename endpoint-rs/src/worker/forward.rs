@@ -96,7 +96,7 @@ impl Worker {
             && let Some(upstream) = self.upstreams.get(home.upstream)
             && upstream.serial == home.serial
         {
-            if upstream.log.unwritten().len() > SLOW_INSTANCE_BYTES {
+            if upstream.log.backlog() > SLOW_INSTANCE_BYTES {
                 let serial = client.serial;
                 self.upstreams[home.upstream].waiting.push((index, serial));
                 return Err(Wait::Instance);

@@ -63,6 +63,8 @@ impl Worker {
             let bytes = if number == 0 { restore.bytes.as_slice() } else { &[] };
             upstream.push(bytes, pending_of(Purpose::Restore, bytes.len()));
         }
+        // A command must not run as somebody else because a login failed before it.
+        upstream.log.set_barrier();
         self.soil_instance(index);
     }
 
@@ -107,7 +109,7 @@ impl Worker {
                 Stream::encrypted(Socket::Tcp(socket), tls.into())
             }
         };
-        stream.register(self.poll.registry(), Source::Upstream(index).token())?;
+        stream.register(&self.registry, Source::Upstream(index).token())?;
         Ok(stream)
     }
 
@@ -175,8 +177,9 @@ impl Worker {
     /// Let the end of the pass write to an instance.
     #[inline]
     pub(super) fn soil_instance(&mut self, index: usize) {
-        let upstream = &mut self.upstreams[index];
-        if !upstream.is_dirty {
+        if let Some(upstream) = self.upstreams.get_mut(index)
+            && !upstream.is_dirty
+        {
             upstream.is_dirty = true;
             self.dirty_upstreams.push((index, upstream.serial));
         }
@@ -213,7 +216,7 @@ impl Worker {
                 upstream.log.wrote(count);
                 self.station.stats.bytes_to_instances.add(count as u64);
                 if !upstream.waiting.is_empty()
-                    && upstream.log.unwritten().len() < SLOW_INSTANCE_BYTES / 2
+                    && upstream.log.backlog() < SLOW_INSTANCE_BYTES / 2
                 {
                     self.wake_writers(index);
                 }

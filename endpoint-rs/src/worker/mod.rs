@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 
 use crate::client::Client;
@@ -97,7 +97,7 @@ pub const WAKER: Token = Token(0);
 pub struct Worker {
     shared: Arc<Shared>,
     station: Arc<Station>,
-    poll: Poll,
+    registry: Registry,
     listening: Vec<Listening>,
     clients: Slab<Client>,
     upstreams: Slab<Upstream>,
@@ -146,17 +146,17 @@ impl Worker {
     pub fn new(
         shared: Arc<Shared>,
         number: usize,
-        poll: Poll,
+        registry: &Registry,
         bound: Vec<Bound>,
     ) -> io::Result<Self> {
         let now = Instant::now();
         let station = Arc::clone(&shared.stations[number]);
-        let listening = accept::listen(poll.registry(), bound)?;
+        let listening = accept::listen(registry, bound)?;
         Ok(Self {
             gate: Gatekeeper::new(&shared, number, now),
             shared,
             station,
-            poll,
+            registry: registry.try_clone()?,
             listening,
             clients: Slab::new(),
             upstreams: Slab::new(),
@@ -189,11 +189,11 @@ impl Worker {
     }
 
     /// Serve until told to stop.
-    pub fn run(mut self) {
+    pub fn run(mut self, poll: &mut Poll) {
         let mut events = Events::with_capacity(EVENTS_A_PASS);
         self.look_at_gate();
         loop {
-            if let Err(error) = self.poll.poll(&mut events, self.timeout())
+            if let Err(error) = poll.poll(&mut events, self.timeout())
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 // The system has withdrawn the poll itself: there is nothing left to serve with.

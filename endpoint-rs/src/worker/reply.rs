@@ -83,8 +83,12 @@ impl Worker {
             && upstream.is_simple
         {
             let pending = *pending;
+            let has_ours = !upstream.ours.is_empty();
             self.pop(index);
             self.deliver(pending, bytes);
+            if has_ours {
+                self.hand_out_ours(index);
+            }
             return;
         }
         self.hand_out_with_care(index, bytes, piece);
