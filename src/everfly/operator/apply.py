@@ -66,6 +66,8 @@ class Applier:
             wanted.add((kind, name))
             if kind == "StatefulSet" and owned_set is not None:
                 manifest = self._with_fixed(store, manifest, owned_set)  # noqa: PLW2901 - the same, as it can be
+            if kind == "Service":
+                manifest = _with_protocols(manifest)  # noqa: PLW2901 - the same, said in full
             try:
                 problem = await self._apply_one(store, kind, name, manifest)
             except EverflyError as error:
@@ -120,6 +122,17 @@ class Applier:
             if key in owned_set.fixed:
                 spec[key] = owned_set.fixed[key]
         return {**manifest, "spec": spec}
+
+
+def _with_protocols(manifest: JsonObject) -> JsonObject:
+    """Return a Service whose ports name their protocol.
+
+    It is part of the key of that list, and API servers before 1.21 refuse to apply a key that is
+    only a default (answer 500).
+    """
+    spec = part(manifest, "spec")
+    ports = [{"protocol": "TCP", **each} for each in objects(spec, "ports")]
+    return {**manifest, "spec": {**spec, "ports": ports}}
 
 
 def _claims_fit(wanted: list[JsonObject], owned_set: SetSight) -> bool:

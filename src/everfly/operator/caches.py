@@ -34,6 +34,12 @@ class Selection:
     namespaces: tuple[str, ...]
     """Empty: all."""
     labels: dict[str, str] | None = None
+    is_global: bool = False
+    """Its objects are in no namespace."""
+
+    def within(self, place: str) -> str | None:
+        """Return where to ask for objects of a place of ours."""
+        return None if self.is_global else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,8 @@ class Cache(Generic[T]):
                 delay = min(delay * 2, RETRY_MAX_S)
 
     async def _relist(self, place: str) -> str:
-        found, version = await self._api.list(self._selection.kind, place, self._selection.labels)
+        chosen = self._selection
+        found, version = await self._api.list(chosen.kind, chosen.within(place), chosen.labels)
         seen = set()
         for item in found:
             seen.add(key_of(item))
@@ -138,7 +145,9 @@ class Cache(Generic[T]):
         return version
 
     async def _watch(self, place: str, version: str) -> None:
-        stream = self._api.watch(self._selection.kind, place, self._selection.labels, version)
+        chosen = self._selection
+        where = chosen.within(place)
+        stream = self._api.watch(chosen.kind, where, chosen.labels, version)
         async for verb, item in stream:
             if verb == "DELETED":
                 self._drop(item)

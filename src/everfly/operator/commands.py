@@ -6,6 +6,7 @@ the operator then carries it out. Data go to stdout, the rest to stderr.
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,7 @@ _SWITCH: Final[dict[str, Any]] = {
     "type": click.BOOL,
 }
 """A flag as Go reads it: `--flag` or `--flag=false`."""
-_LOG_LEVELS: Final = {"debug": "debug", "info": "notice", "error": "warning", "panic": "warning"}
+_LOG_LEVELS: Final = {"debug": "debug", "info": "verbose", "error": "warning", "panic": "warning"}
 
 
 def _fail(error: EverflyError) -> NoReturn:
@@ -61,9 +62,11 @@ def operator(**options: Any) -> None:
         return
     log.set_up(
         "",
-        _LOG_LEVELS.get(options["level"], "notice"),
+        _LOG_LEVELS.get(options["level"], "verbose"),
         "json" if options["encoder"] == "json" else "redis",
     )
+    # A line for each request would drown what is worth reading.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         settings = Settings(
             metrics=read_bind(options["metrics_bind_address"], "--metrics-bind-address"),

@@ -60,7 +60,7 @@ class Inventory:
             kinds.STATEFUL_SET, set_sight, lambda key, _: on_change(key)
         )
         self.hosts: Cache[HostSight] = Cache(
-            api, Selection(kinds.NODE, ()), host_sight, self._note_host
+            api, Selection(kinds.NODE, (), is_global=True), host_sight, self._note_host
         )
         self.plain: dict[str, Cache[OwnedSight]] = {
             kind: cache(kinds.BY_KIND[kind], owned_sight, self._note_plain) for kind in PLAIN_KINDS
