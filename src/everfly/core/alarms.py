@@ -6,7 +6,6 @@ who asked first is looked at first.
 """
 
 import heapq
-from collections import deque
 
 from everfly.core.model import Instant
 from everfly.core.records import Timed
@@ -18,7 +17,7 @@ class Alarms:
     def __init__(self) -> None:
         # Thousands share a few hundred instants, so whole numbers are sorted, not entries.
         self._instants: list[Instant] = []
-        self._at: dict[Instant, deque[Timed]] = {}
+        self._at: dict[Instant, list[Timed]] = {}
         self._held: Timed | None = None
 
     def wake(self, who: Timed, at: Instant) -> None:
@@ -38,7 +37,7 @@ class Alarms:
                 who = entries[0]
                 if who.due == at and not who.is_gone:
                     return at
-                entries.popleft()
+                entries.pop(0)
             del self._at[at]
             heapq.heappop(instants)
         return None
@@ -61,7 +60,7 @@ class Alarms:
                 return None
             entries = self._at[at]
             while entries:
-                who = entries.popleft()
+                who = entries.pop(0)
                 if who.due == at and not who.is_gone:
                     who.due = None
                     self._held = who
@@ -73,7 +72,7 @@ class Alarms:
     def _enter(self, at: Instant, who: Timed) -> None:
         entries = self._at.get(at)
         if entries is None:
-            self._at[at] = deque((who,))
+            self._at[at] = [who]
             heapq.heappush(self._instants, at)
         else:
             entries.append(who)

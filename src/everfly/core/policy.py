@@ -56,10 +56,9 @@ class Policy:
     down-after is, so a frozen primary with down-after 1 s is noticed up to 1 s late."""
     ping_period_min: Millis = Millis(100)
     """Floor of the above; also between two connection attempts."""
-    leeway_share_of_period: int = 4
-    """Hellos, and INFO out of routine, go up to a quarter of a ping period (and of their own)
-    earlier or later than due, so that they leave with a PING: one packet, one wake-up here and
-    there."""
+    leeway_share_of_ping_period: int = 4
+    """Hellos and routine INFO go up to a quarter of a ping period earlier or later than due, so
+    that they leave with a PING: one packet and one wake-up instead of two, here and there."""
     chase_period: Millis = Millis(250)
     """Between two attempts to reach an old primary that has not been seen as a replica yet; grows
     by a millisecond every `chase_patience` of its absence, up to `ping_period`."""

@@ -14,8 +14,10 @@ from everfly.core.turn import Turn
 
 def ping_period(policy: Policy, down_after: Millis) -> Millis:
     """Return how often to PING, and at the least wait between two connection attempts."""
-    share = max(policy.ping_period_min, down_after // policy.ping_share_of_down_after)
-    return Millis(min(policy.ping_period, share))
+    period = down_after // policy.ping_share_of_down_after
+    if policy.ping_period_min <= period < policy.ping_period:
+        return Millis(period)
+    return policy.ping_period_min if period < policy.ping_period_min else policy.ping_period
 
 
 def probe_instance(turn: Turn, instance: Instance) -> None:
@@ -34,13 +36,16 @@ def probe_instance(turn: Turn, instance: Instance) -> None:
     if not link.is_up or is_choked(policy, link, instance):
         return
     is_pinged = _ping(turn, instance, link, period)
-    _ask_for_info(turn, instance, period, is_pinged=is_pinged)
-    wait = _with_leeway(policy, policy.publish_period, period, is_pinged=is_pinged)
+    # What is not urgent goes with a PING, a little before its time or after it.
+    leeway = period // policy.leeway_share_of_ping_period
+    _ask_for_info(turn, instance, -leeway if is_pinged else leeway)
+    if policy.publish_period <= period:
+        leeway = 0
+    wait = policy.publish_period - leeway if is_pinged else policy.publish_period + leeway
     if _is_due(turn, instance, instance.hello_sent_at, wait):
         instance.hello_sent_at = turn.now
         _send_hello(turn, instance.group, link)
-        wait = _with_leeway(policy, policy.publish_period, period, is_pinged=False)
-        turn.wake(instance, turn.now + wait)
+        turn.wake(instance, turn.now + policy.publish_period + leeway)
 
 
 def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
@@ -97,7 +102,7 @@ def info_period(policy: Policy, instance: Instance, now: Instant) -> Millis:
     )
     if awaits_promotion and failover is not None and failover.hand_over_ends_at is not None:
         return policy.info_hand_over_period
-    if awaits_promotion or instance.reconf in {Reconf.SENT, Reconf.IN_PROGRESS}:
+    if awaits_promotion or instance.reconf is Reconf.SENT or instance.reconf is Reconf.IN_PROGRESS:
         is_recent = now - instance.reconf_at < policy.info_fast_for
         return policy.info_fast_period if is_recent else policy.info_failover_period
     if instance.role is Role.PRIMARY:
@@ -142,17 +147,11 @@ def hello(turn: Turn, group: Group, local_host: str) -> Hello:
     return said
 
 
-def _is_due(turn: Turn, who: Timed, last: Instant | None, period: Millis) -> bool:
+def _is_due(turn: Turn, who: Timed, last: Instant | None, period: int) -> bool:
     if last is None or turn.now - last >= period:
         return True
     turn.wake(who, last + period)
     return False
-
-
-def _with_leeway(policy: Policy, period: Millis, ping_period: Millis, *, is_pinged: bool) -> Millis:
-    """Return how long to wait with what can go with a PING: less when one goes now, else more."""
-    leeway = min(period, ping_period) // policy.leeway_share_of_period
-    return Millis(period - leeway if is_pinged else period + leeway)
 
 
 def is_choked(policy: Policy, link: Link, owner: Instance | PeerLink) -> bool:
@@ -213,10 +212,9 @@ def _drop_if_silent(turn: Turn, instance: Instance) -> None:
     if not link.is_up:
         return
     policy = turn.state.policy
-    at = max(
-        link.up_since + policy.min_link_reconnect_period,
-        link.heard_at + 3 * policy.publish_period,
-    )
+    at = link.heard_at + 3 * policy.publish_period
+    if turn.now > at:
+        at = link.up_since + policy.min_link_reconnect_period
     if turn.now > at:
         turn.close(link)
         turn.wake(instance, turn.now)
@@ -242,13 +240,14 @@ def _ping(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) ->
     return True
 
 
-def _ask_for_info(turn: Turn, instance: Instance, ping_period: Millis, *, is_pinged: bool) -> None:
+def _ask_for_info(turn: Turn, instance: Instance, leeway: int) -> None:
+    """Ask when it is time to. What is asked as a routine may come `leeway` later, or earlier."""
     if instance.info_is_pending:
         return
     policy = turn.state.policy
-    period = info_period(policy, instance, turn.now)
-    if period == policy.info_period:
-        period = _with_leeway(policy, period, ping_period, is_pinged=is_pinged)
+    period = int(info_period(policy, instance, turn.now))
+    if period == policy.info_period > policy.ping_period:
+        period += leeway
     if instance.info_is_wanted or _is_due(turn, instance, instance.info_asked_at, period):
         instance.info_asked_at = turn.now
         instance.info_is_wanted = False

@@ -143,12 +143,13 @@ class LinkPool:
         if found is None or not found.is_up:
             return
         try:
-            payload = self._hellos.write(hello)
+            name = self._settings.command_name(found.effect.group, "PUBLISH")
+            command = self._hellos.command(hello, name)
         except EverflyError as error:
             self._complain((str(hello.group), "hello"), str(error))
             self._submit(HelloSent(link))
             return
-        self._send(found, self._replies.on_published, "PUBLISH", CHANNEL, payload)
+        found.send(command, self._replies.on_published)
 
     def kill_script(self, link: LinkId) -> None:
         """Send SCRIPT KILL; `ScriptKilled` follows."""

@@ -42,11 +42,15 @@ TLS_FAILED: Final = "TLS: "
 
 PONG: Final = SimpleString("PONG")
 REPEATED_BYTES_MAX: Final = 512
-"""Messages with longer hellos are read each time."""
+"""A message with a longer hello is read each time."""
+TOGETHER_BYTES_MAX: Final = 4_096
+"""So many bytes of messages that came together are looked up; more are read."""
 REPEATS_MAX: Final = 32
 """Of one channel: a hello of each Sentinel, and some of before the last change."""
 
-_MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+_MESSAGE_BEGINS: Final = b"*3\r\n$7\r\nmessage\r\n"
+_MESSAGE_ENDS: Final = b"$%d\r\n%b\r\n$%d\r\n%b\r\n"
+USUAL_BYTES_MAX: Final = 16
 _SUBSCRIBERS_MAX: Final = 32
 # What comes over a command link nearly always: the answers to PING, to PUBLISH, and to both.
 _USUAL: Final[dict[bytes, tuple[Reply, ...]]] = {
@@ -193,20 +197,36 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes (by the event loop)."""
-        if len(data) < REPEATED_BYTES_MAX and self._parser.is_between_replies:
-            if self._is_channel:
-                fact = self._repeats.get(data)
-                if fact is not None:
-                    self._owner.on_repeated(fact)
-                    return
-            else:
-                replies = _USUAL.get(data)
-                if replies is not None:
-                    for reply in replies:
-                        if not self.has_ended:
-                            self._take(reply)
-                    return
-        self._parse(data)
+        if self._is_channel:
+            is_usual = len(data) < TOGETHER_BYTES_MAX and self._tell_repeats(data)
+        else:
+            is_usual = len(data) < USUAL_BYTES_MAX and self._take_usual(data)
+        if not is_usual:
+            self._parse(data)
+
+    def _take_usual(self, data: bytes) -> bool:
+        """Take what answers PING and PUBLISH; return False for anything else."""
+        replies = _USUAL.get(data)
+        if replies is None or not self._parser.is_between_replies:
+            return False
+        for reply in replies:
+            if not self.has_ended:
+                self._take(reply)
+        return True
+
+    def _tell_repeats(self, data: bytes) -> bool:
+        """Tell what messages mean that all came before; return False for anything else."""
+        messages = data.split(_MESSAGE_BEGINS)
+        if messages[0] or not self._parser.is_between_replies:
+            return False
+        repeats = self._repeats
+        try:
+            facts = [repeats[message] for message in messages[1:]]
+        except KeyError:
+            return False
+        for fact in facts:
+            self._owner.on_repeated(fact)
+        return True
 
     def _parse(self, data: bytes) -> None:
         parser = self._parser
@@ -225,7 +245,7 @@ class Link(asyncio.Protocol):
 
         Only for a fact that depends on nothing but this link and the payload.
         """
-        message = _MESSAGE % (len(CHANNEL), CHANNEL, len(payload), payload)
+        message = _MESSAGE_ENDS % (len(CHANNEL), CHANNEL, len(payload), payload)
         if len(message) < REPEATED_BYTES_MAX:
             if len(self._repeats) >= REPEATS_MAX:
                 self._repeats.clear()

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from everfly.core.model import Address, GroupName, Hello
 from everfly.runtime.link_settings import LinkSettings
-from everfly.wire.hello import format_hello, parse_hello
+from everfly.wire.hello import CHANNEL, format_hello, parse_hello
+from everfly.wire.resp import encode_command
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,7 +25,7 @@ class Hellos:
         self._settings = settings
         self._heard: dict[bytes, Hello] = {}
         self._said: dict[tuple[Hello, str, str], bytes] = {}
-        self._last_said: dict[GroupName, tuple[Hello, bool, bytes]] = {}
+        self._last_said: dict[GroupName, tuple[Hello, bool, str, bytes]] = {}
 
     def read(self, payload: bytes) -> Hello:
         """Return what a message says, with hosts as given. Raises RemoteError for no hello."""
@@ -38,12 +39,20 @@ class Hellos:
         """Return the host as others are told it."""
         return address.host if self._settings.shows_hostnames else address.ip or address.host
 
-    def write(self, hello: Hello) -> bytes:
-        """Return the message. Raises LocalError for a hello that nobody could read."""
-        last = self._last_said.get(hello.group)
+    def command(self, hello: Hello, publish: str) -> bytes:
+        """Return the command that says it; `publish` is what PUBLISH is called there.
+
+        Raises LocalError for a hello that nobody could read.
+        """
         shows = self._settings.shows_hostnames
-        if last is not None and last[0] is hello and last[1] is shows:
-            return last[2]
+        last = self._last_said.get(hello.group)
+        if last is not None and last[0] is hello and last[1] is shows and last[2] == publish:
+            return last[3]
+        command = encode_command(publish, CHANNEL, self._write(hello))
+        remember(self._last_said, hello.group, (hello, shows, publish, command))
+        return command
+
+    def _write(self, hello: Hello) -> bytes:
         sender, primary = self.shown(hello.sender), self.shown(hello.primary)
         # Beside the hello itself, because addresses are equal when they lead to the same place.
         key = (hello, sender, primary)
@@ -60,7 +69,6 @@ class Hellos:
                 )
             )
             remember(self._said, key, payload)
-        remember(self._last_said, hello.group, (hello, shows, payload))
         return payload
 
 

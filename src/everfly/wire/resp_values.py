@@ -147,7 +147,9 @@ def encode_reply(value: Value, protocol: Literal[2, 3]) -> bytes:
 
 def _encode(value: Value, protocol: Literal[2, 3], parts: list[bytes]) -> None:
     is_new = protocol == 3
-    if isinstance(value, SimpleString):
+    if type(value) is int:  # The answer to each hello of a peer; `bool` is another type.
+        parts.append(_encode_integer(value, is_new=is_new))
+    elif isinstance(value, SimpleString):
         parts.append(b"+%b\r\n" % one_line(value))
     elif isinstance(value, str | bytes):
         if is_new and isinstance(value, Verbatim):
