@@ -146,7 +146,14 @@ async def test_each_command_is_answered_by_one_fact_wherever_the_stream_is_cut()
                 HelloSent(ONE),
                 HelloSent(ONE),
                 ScriptKilled(ONE),
-                AskReplied(ONE, GROUP, is_down=True, leader=None, leader_epoch=Epoch(0)),
+                AskReplied(
+                    ONE,
+                    GROUP,
+                    is_down=True,
+                    leader=None,
+                    leader_epoch=Epoch(0),
+                    primary=HELLO.primary,
+                ),
                 CommandRefused(ONE, "ERR unknown"),
             ]
 
@@ -191,7 +198,14 @@ async def test_a_vote_names_its_leader() -> None:
         it.pool.ask(Ask(ONE, GROUP, HELLO.primary, Epoch(9), ME))
         it.pool.end_turn()
         assert await it.told(1) == [
-            AskReplied(ONE, GROUP, is_down=False, leader=PEER, leader_epoch=Epoch(9))
+            AskReplied(
+                ONE,
+                GROUP,
+                is_down=False,
+                leader=PEER,
+                leader_epoch=Epoch(9),
+                primary=HELLO.primary,
+            )
         ]
 
 

@@ -59,10 +59,12 @@ def refused(story: Telling, line: Line) -> None:
 
 @command
 def reply(story: Telling, line: Line) -> None:
-    """Let a Sentinel answer once: reply WHO GROUP up|down [leader=WHO epoch=N]."""
+    """Let a Sentinel answer once: reply WHO GROUP up|down [leader=WHO epoch=N] [about=PRIMARY]."""
     wire = story.world.wire(story.party(line.words[0]))
     answer = story.ask_answer(line.words[2], line.options)
-    story.world.answer_by_hand(wire, reply_of(wire, GroupName(line.words[1]), answer))
+    about = story.party(line.options["about"]).address if "about" in line.options else None
+    reply = reply_of(wire, GroupName(line.words[1]), answer, about)
+    story.world.answer_by_hand(wire, reply)
 
 
 @command

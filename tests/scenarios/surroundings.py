@@ -309,10 +309,12 @@ def answer_of(wire: Wire, command: Command) -> Input:
     }
     if isinstance(command, Ask):
         # Only asked of those who have an answer, or to see what kind of fact would fit.
-        return reply_of(wire, command.group, party.answer or AskAnswer())
+        return reply_of(wire, command.group, party.answer or AskAnswer(), command.primary)
     return answers[type(command)]()
 
 
-def reply_of(wire: Wire, group: GroupName, answer: AskAnswer) -> AskReplied:
+def reply_of(
+    wire: Wire, group: GroupName, answer: AskAnswer, primary: Address | None = None
+) -> AskReplied:
     """Return a Sentinel's answer to is-master-down-by-addr."""
-    return AskReplied(wire.id, group, answer.is_down, answer.leader, answer.leader_epoch)
+    return AskReplied(wire.id, group, answer.is_down, answer.leader, answer.leader_epoch, primary)

@@ -81,6 +81,8 @@ class AskReplied:
     is_down: bool
     leader: RunId | None
     leader_epoch: Epoch
+    primary: Address | None = None
+    """Whom we asked about; None: whoever is the primary now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,7 @@ Request = (
     | FlushRequested
 )
 """What people and clients want."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostResolved:

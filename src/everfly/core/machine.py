@@ -271,8 +271,10 @@ class Machine:
             for peer in shared.users:
                 if peer.group.name != fact.group:
                     continue
-                peer.answered_at = turn.now
-                peer.says_down = fact.is_down
+                if fact.primary in {None, peer.group.primary.address}:
+                    # An answer about the former primary would testify against its successor.
+                    peer.answered_at = turn.now
+                    peer.says_down = fact.is_down
                 if fact.leader is not None:
                     peer.vote = (fact.leader, fact.leader_epoch)
                 self._consider(turn, peer.group)

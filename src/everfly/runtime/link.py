@@ -164,7 +164,7 @@ class LinkPool:
             return
         self._send(
             found,
-            partial(self._replies.on_asked, effect.group),
+            partial(self._replies.on_asked, effect),
             "SENTINEL",
             "is-master-down-by-addr",
             self._hellos.shown(effect.primary),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from everfly.core.effects import Ask
 from everfly.core.inputs import (
     AskReplied,
     CommandRefused,
@@ -143,12 +144,13 @@ class ReplyReader:
         """SCRIPT KILL, whatever came of it."""
         self._submit(ScriptKilled(link.id))
 
-    def on_asked(self, group: GroupName, link: Link, reply: Reply) -> None:
-        """SENTINEL is-master-down-by-addr about this group."""
+    def on_asked(self, ask: Ask, link: Link, reply: Reply) -> None:
+        """SENTINEL is-master-down-by-addr."""
         match reply:
             case [int(down), bytes(leader), int(epoch)] if epoch >= 0:
                 voted = None if leader == b"*" else RunId(to_text(leader))
-                self._submit(AskReplied(link.id, group, down == 1, voted, Epoch(epoch)))
+                answer = (down == 1, voted, Epoch(epoch))
+                self._submit(AskReplied(link.id, ask.group, *answer, primary=ask.primary))
             case _:
                 self._refuse(link, reply)
 

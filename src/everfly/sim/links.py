@@ -218,5 +218,6 @@ class Links:
             self._reply(connection, inputs.CommandRefused(link, "ERR not saved"), link)
             return
         vote = answer.result
-        fact = inputs.AskReplied(link, effect.group, vote.is_down, vote.leader, vote.leader_epoch)
+        told = (vote.is_down, vote.leader, vote.leader_epoch)
+        fact = inputs.AskReplied(link, effect.group, *told, primary=effect.primary)
         self._reply(connection, fact, link)
