@@ -235,14 +235,20 @@ class Endpoint:
 
     async def _end(self) -> None:
         """Let clients finish, as long as they may."""
+        loop = asyncio.get_running_loop()
         grace_s = self._settings.number("grace_ms") / 1000
         log.warning("Clients may finish for %g s: %d are connected", grace_s, self._connections)
+        closes_at = loop.time()
         if self._successor is None:
             self.plane.stop_accepting()
+        else:
+            # Who goes by itself cannot be closed just as it says something.
+            closes_at += grace_s / 2
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 while self._connections and not self._impatient.is_set():
-                    self.plane.close_idle()
+                    if loop.time() >= closes_at:
+                        self.plane.close_idle()
                     await asyncio.sleep(LOOK_S)
         if self._connections:
             log.warning("%d clients are closed in the middle of something", self._connections)
