@@ -76,19 +76,44 @@ def _why_data_unfit(replica: Instance, now: Instant, policy: Policy) -> str | No
             return f"without its primary for {report.primary_link_down_for} ms (limit {limit} ms)"
     if primary.is_reborn and report.history == primary.report.history:
         return "already follows the restarted primary, which holds less data"
+    if lineage.is_astray(replica):
+        return _why_astray_unfit(replica, now)
     return None
+
+
+def _why_astray_unfit(replica: Instance, now: Instant) -> str | None:
+    """Return why one that is a primary by itself cannot be promoted yet.
+
+    Its data may be of any age, while the primary may only be slow. Once that one has been gone for
+    failover-timeout, old data are better than none.
+    """
+    primary = replica.group.primary
+    if primary.is_reborn:
+        return "is a primary by itself, and not better than the restarted primary"
+    gone_for = 0 if primary.s_down_since is None else now - primary.s_down_since
+    limit = replica.group.settings.failover_timeout
+    if gone_for > limit:
+        return None
+    return (
+        f"is a primary by itself, and the group's is gone for {gone_for} ms only (limit {limit} ms)"
+    )
 
 
 def _served_until(primary: Instance) -> Instant:
     """Return when a primary was last known to be alive and a primary."""
+    report = primary.report
+    if primary.is_reborn and report.uptime_s is not None and primary.info_at is not None:
+        # What its replicas lost is the process before this one.
+        return Instant(primary.info_at - 1_000 * report.uptime_s)
     if primary.role_reported is Role.REPLICA:
         return min(primary.role_reported_at, primary.commands.ok_pong_at)
     return primary.commands.ok_pong_at
 
 
-def _preference(replica: Instance) -> tuple[int, int, bool, str]:
+def _preference(replica: Instance) -> tuple[bool, int, int, bool, str]:
     run_id = replica.run_id.lower()
-    return (replica.report.priority, -_offset(replica), not run_id, run_id)
+    is_astray = lineage.is_astray(replica)
+    return (is_astray, replica.report.priority, -_offset(replica), not run_id, run_id)
 
 
 def _offset(replica: Instance) -> int:

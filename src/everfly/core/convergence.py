@@ -10,7 +10,7 @@ Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with two d
 """
 
 from everfly.core import failover, hand_over, lineage, probing
-from everfly.core.model import InstanceReport, Role
+from everfly.core.model import Engine, InstanceReport, Role
 from everfly.core.notices import Event
 from everfly.core.records import FailoverState, Group, Instance, Reconf
 from everfly.core.topology import learn_replicas
@@ -120,6 +120,8 @@ def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceRepo
             and _looks_sane(turn, group)
         ):
             _follow_primary(turn, replica, Event.FIX_REPLICA)
+    elif _has_given_up(turn, replica) and _looks_sane(turn, group):
+        _follow_primary(turn, replica, Event.FIX_REPLICA)
     if group.failover is None or report.primary != group.current.address:
         return
     if replica.reconf is Reconf.SENT:
@@ -128,6 +130,23 @@ def _on_replica_says_replica(turn: Turn, replica: Instance, report: InstanceRepo
     if replica.reconf is Reconf.IN_PROGRESS and report.primary_link_up:
         replica.reconf = Reconf.DONE
         turn.notify(Event.RECONF_DONE, replica)
+
+
+def _has_given_up(turn: Turn, replica: Instance) -> bool:
+    """Whether a Dragonfly has left a primary that restarted, for failover-timeout already.
+
+    It does so where it is told to keep its data then (`--break_replication_on_master_restart`), and
+    never tries again by itself. Whoever waits for it to be promoted has had the time.
+    """
+    report, patience = replica.report, replica.group.settings.failover_timeout
+    at = replica.brought_back_at
+    return (
+        report.engine is Engine.DRAGONFLY
+        and not report.primary_link_up
+        and (report.primary_link_down_for or 0) > patience
+        and (at is None or turn.now - at > patience)
+        and _has_been_up(turn, replica, patience)
+    )
 
 
 def _follow_primary(turn: Turn, replica: Instance, event: Event) -> None:

@@ -65,6 +65,21 @@ def strange_company(instance: Instance) -> set[Address]:
     return company - known
 
 
+def is_astray(replica: Instance) -> bool:
+    """Whether a replica is a primary of its own accord: one that was replaced and came back, or
+    restarted without being told whom to follow.
+
+    One that a failover promoted, even if that never ended, continues our history and says so.
+    Dragonfly does not; then it looks like one that restarted.
+    """
+    report, histories = replica.report, replica.group.histories
+    if report.role is not Role.PRIMARY or not histories:
+        return False
+    return (
+        replica.is_stale_primary or not {report.history, report.history_before} & histories.keys()
+    )
+
+
 def judge_restart(turn: Turn, group: Group) -> None:
     """Decide whether a primary that restarted has less than one of its replicas.
 
@@ -79,6 +94,8 @@ def judge_restart(turn: Turn, group: Group) -> None:
         replica.report.offset or 0
         for replica in group.replicas.values()
         if replica.report.history == former.history
+        # One that cannot be promoted is no reason to do without the primary.
+        and replica.report.priority > 0
         and replica.commands.is_up
         and replica.s_down_since is None
     ]

@@ -66,7 +66,9 @@ def _answer(turn: Turn, token: Token, result: Result) -> None:
 def _monitor(turn: Turn, request: MonitorRequested) -> Result:
     if request.group in turn.state.groups:
         return Refused(Refusal.DUPLICATE_GROUP)
-    topology.add_group(turn, request.group, request.primary, request.settings)
+    group = topology.add_group(turn, request.group, request.primary, request.settings)
+    # If it was watched before, a vote of this epoch may have been given and forgotten.
+    group.leader_epoch = turn.state.current_epoch
     turn.persist()
     return Accepted()
 
