@@ -184,12 +184,19 @@ class Deployment:
         ]
         return max(named, key=named.count) if named else None
 
-    def disagreement(self, absent: frozenset[str] = frozenset()) -> str | None:
+    def disagreement(
+        self, absent: frozenset[str] = frozenset(), *, may_forget: bool = False
+    ) -> str | None:
         """Return what is not as it should be in a healthy group, or None.
 
-        `absent`: names of processes that are gone for good.
+        `absent`: names of processes that are gone for good. `may_forget`: somebody told Sentinels
+        to forget; a replica that did not follow the primary then is found again by nobody.
         """
-        present = [one for one in self.instances.values() if one.name not in absent]
+        present = [
+            one
+            for one in self.instances.values()
+            if one.name not in absent and not (may_forget and self._is_forgotten(one))
+        ]
         primaries = [one for one in present if one.is_running and one.follows is None]
         if len(primaries) != 1:
             return f"primaries: {[one.name for one in primaries]}"
@@ -208,6 +215,13 @@ class Deployment:
             if said.primary != primary.address:
                 return f"{sentinel.name} names {said.primary}, primary is {primary.address}"
         return self._strayed_users(primary)
+
+    def _is_forgotten(self, instance: SimInstance) -> bool:
+        """Whether no Sentinel that runs knows of a replica."""
+        return instance.follows is not None and not any(
+            sentinel.is_running and sentinel.knows(GROUP, instance.address)
+            for sentinel in self.sentinels.values()
+        )
 
     def _strayed_users(self, primary: SimInstance) -> str | None:
         if self.endpoint is not None and self.endpoint.primary != primary.address:

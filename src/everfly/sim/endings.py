@@ -41,17 +41,18 @@ def wait_for_agreement(judge: Judge, limit: int, absent: frozenset[str]) -> bool
     Return whether it has; if not, a rule is broken.
     """
     deployment, world = judge.deployment, judge.deployment.world
+    may_forget = bool(judge.operator.forgetful)
     end = world.now + limit
     agreed_since: int | None = None
     while world.now < end:
         world.run_until(min(end, world.now + LOOK_MS))
-        if deployment.disagreement(absent) is not None:
+        if deployment.disagreement(absent, may_forget=may_forget) is not None:
             agreed_since = None
         elif agreed_since is None:
             agreed_since = world.now
         elif world.now - agreed_since >= STABLE_MS:
             return True
-    trouble = deployment.disagreement(absent)
+    trouble = deployment.disagreement(absent, may_forget=may_forget)
     if trouble is not None:
         judge.complain("converges", trouble)
     return trouble is None

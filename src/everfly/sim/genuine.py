@@ -346,6 +346,12 @@ class SimGenuine:
         """SENTINEL MASTER."""
         return self._announcement() if group == self.group and self.mind is not None else None
 
+    def knows(self, group: str, instance: Address) -> bool:
+        """SENTINEL MASTER and SENTINEL REPLICAS."""
+        mind = self.mind
+        is_known = mind is not None and instance in {mind.primary.address, *mind.replicas}
+        return group == self.group and is_known
+
     def _announcement(self) -> Announcement:
         assert self.mind is not None, "asked while it runs"
         return Announcement(self.mind.current.address, self.mind.config_epoch)

@@ -217,7 +217,7 @@ class SimInstance:
             return
         if self.is_paused:
             self._inbox.append(what)
-        elif self.slow_ms:
+        elif self.slow_ms or self._free_at > self.world.now:
             self._free_at = max(self._free_at, self.world.now) + self.slow_ms
             life = self.life
             self.world.at(self._free_at, partial(self._deliver_late, life, what))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from everfly.sim import endings, faults
 from everfly.sim.checkers import Judge, Violation
 from everfly.sim.cluster import Deployment, Shape
+from everfly.sim.conduct import Conduct
 from everfly.sim.endings import LIVENESS_MS
 from everfly.sim.faults import Fault
+from everfly.sim.leftovers import Leftovers
 from everfly.sim.mischief import Mischief
 from everfly.sim.operators_hand import Operator
 from everfly.sim.profiles import ANY, SAFETY_MS, SWITCHOVER, Profile
@@ -137,6 +139,7 @@ def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
     operator = Operator(deployment)
     mischief = Mischief(deployment, operator)
     judge = Judge(deployment, operator, mischief)
+    Leftovers(Conduct(judge))
     for fault in plan.faults:
         mischief.schedule(fault)
     deployment.start()

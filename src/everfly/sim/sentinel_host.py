@@ -356,3 +356,10 @@ class SimSentinel:
             return None
         view = machine.group_view(self.now, group)
         return None if view is None else Announcement(view.current_address, view.config_epoch)
+
+    def knows(self, group: GroupName, instance: Address) -> bool:
+        """SENTINEL MASTER and SENTINEL REPLICAS."""
+        view = self.machine.group_view(self.now, group) if self.machine is not None else None
+        return view is not None and any(
+            one.address == instance for one in (view.primary, *view.replicas)
+        )

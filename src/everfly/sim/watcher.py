@@ -81,3 +81,7 @@ class Watcher(Protocol):
     def announcement(self, group: GroupName) -> Announcement | None:
         """SENTINEL MASTER."""
         ...
+
+    def knows(self, group: GroupName, instance: Address) -> bool:
+        """SENTINEL MASTER and SENTINEL REPLICAS."""
+        ...
