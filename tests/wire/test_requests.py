@@ -73,6 +73,37 @@ def test_the_place_of_cuts_never_changes_the_outcome(noise: bytes | str, cuts: l
     assert outcome([bytes([byte]) for byte in stream]) == expected
 
 
+WORDS = st.one_of(st.from_regex(rb"[A-Za-z0-9_:,.]{1,30}", fullmatch=True), st.binary(max_size=120))
+WRONG = st.one_of(st.just(0), st.just(0), st.just(0), st.integers(-2, 2))
+
+
+@given(st.lists(st.tuples(st.tuples(WORDS, WORDS, WORDS), WRONG, st.booleans()), max_size=4))
+def test_three_words_at_once_are_read_as_they_are_byte_by_byte(
+    triples: list[tuple[tuple[bytes, bytes, bytes], int, bool]],
+) -> None:
+    """PUBLISH takes a short way through the parser, also with lengths that are wrong."""
+    stream = b""
+    for words, wrong, is_padded in triples:
+        stream += b"*3\r\n"
+        for word in words:
+            digits = b"%d" % max(0, len(word) + wrong)
+            stream += b"$%b\r\n%b\r\n" % (b"0" + digits if is_padded and wrong else digits, word)
+    outcomes = []
+    for pieces in ([stream], [stream[at : at + 1] for at in range(len(stream))]):
+        commands: list[list[bytes]] = []
+        parser = RequestParser()
+        error = ""
+        try:
+            for piece in pieces:
+                parser.feed(piece)
+                while (command := parser.next_command()) is not None:
+                    commands.append(command)
+        except RemoteError as fault:
+            error = repr(fault)
+        outcomes.append((commands, error))
+    assert outcomes[0] == outcomes[1]
+
+
 @pytest.mark.parametrize(
     ("stream", "commands"),
     [

@@ -41,7 +41,7 @@ from everfly.runtime.link_replies import InfoMemory, ReplyReader, Transaction
 from everfly.runtime.link_settings import LinkSettings
 from everfly.runtime.resolver import Resolver, is_literal
 from everfly.runtime.stream_hub import StreamHub, is_supported
-from everfly.wire.hello import CHANNEL
+from everfly.wire.hello import CHANNEL, read_hello
 from everfly.wire.resp import ErrorReply, Reply, encode_command
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class LinkPool:
             self._tell_again(link, payload, ChannelHeard(link.id))
             return
         try:
-            hello = self._hellos.read(payload)
+            hello = read_hello(payload)
         except RemoteError as error:
             self._on_malformed(link, error)
             return

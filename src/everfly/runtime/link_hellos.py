@@ -1,6 +1,6 @@
-"""Turn hellos into what travels on links and back, each of them once.
+"""Turn our own hellos into commands, each of them once.
 
-Sentinels say the same every two seconds, on every channel and to each other. Rules: what is
+A Sentinel says the same every two seconds, on every channel and to each other one. Rule: what is
 remembered is bounded, and depends on nothing but what it is looked up by.
 """
 
@@ -8,32 +8,23 @@ from typing import Final, TypeVar
 
 from everfly.core.model import Address, GroupName, Hello
 from everfly.runtime.link_settings import LinkSettings
-from everfly.wire.hello import CHANNEL, format_hello, parse_hello
+from everfly.wire.hello import CHANNEL, format_hello
 from everfly.wire.resp import encode_command
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-HELLOS_MAX: Final = 20_000
-"""Remembered hellos, read or written. Each is a few hundred bytes."""
+REMEMBERED_MAX: Final = 20_000
+"""Each is a few hundred bytes."""
 
 
 class Hellos:
-    """The hellos of one Sentinel's links."""
+    """What one Sentinel says of itself and its groups."""
 
     def __init__(self, settings: LinkSettings) -> None:
         self._settings = settings
-        self._heard: dict[bytes, Hello] = {}
         self._said: dict[tuple[Hello, str, str], bytes] = {}
         self._last_said: dict[GroupName, tuple[Hello, bool, str, bytes]] = {}
-
-    def read(self, payload: bytes) -> Hello:
-        """Return what a message says, with hosts as given. Raises RemoteError for no hello."""
-        hello = self._heard.get(payload)
-        if hello is None:
-            hello = parse_hello(payload)
-            remember(self._heard, payload, hello)
-        return hello
 
     def shown(self, address: Address) -> str:
         """Return the host as others are told it."""
@@ -75,5 +66,5 @@ class Hellos:
 def remember(memory: dict[K, V], key: K, value: V) -> None:
     """Keep a value, and let the oldest go when there are too many."""
     memory[key] = value
-    if len(memory) > HELLOS_MAX:
+    if len(memory) > REMEMBERED_MAX:
         del memory[next(iter(memory))]

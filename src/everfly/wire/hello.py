@@ -8,6 +8,7 @@ Source: `sentinelSendHello`, `sentinelProcessHelloMessage`, redis/src/sentinel.c
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from everfly.core.model import Address, Epoch, GroupName, Hello, RunId
@@ -23,6 +24,9 @@ RUN_ID_CHARS_MAX: Final = 64
 EPOCH_MAX: Final = 2**63 - 1
 """Half of what the wire can hold: an epoch can then always be raised, and fits a signed integer."""
 HOST_CHARS_MAX: Final = 255
+HELLOS_MAX: Final = 20_000
+"""Remembered hellos of others: 2,000 groups with five Sentinels each, before and after a change.
+Each is a few hundred bytes."""
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _EPOCH = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -50,6 +54,15 @@ def parse_hello(payload: bytes) -> Hello:
         primary=Address(_checked(_HOST, primary_host, "primary's address"), _to_port(primary_port)),
         config_epoch=_to_epoch(config_epoch),
     )
+
+
+@lru_cache(maxsize=HELLOS_MAX)
+def read_hello(payload: bytes) -> Hello:
+    """Return what `parse_hello` does, and the very same value for the same message.
+
+    Sentinels say the same every two seconds, on every channel and to each other.
+    """
+    return parse_hello(payload)
 
 
 def format_hello(hello: Hello) -> bytes:

@@ -11,9 +11,10 @@ from everfly.core.inputs import HelloHeard
 from everfly.core.model import Hello
 from everfly.errors import RemoteError
 from everfly.runtime.client_connection import ClientConnection, Encoded, Outcome
+from everfly.runtime.hostnames import has_names
 from everfly.runtime.pubsub import CHANNEL_BYTES_MAX, SUBSCRIPTIONS_MAX
 from everfly.sentinel.commands.desk import Desk
-from everfly.wire.hello import CHANNEL, parse_hello
+from everfly.wire.hello import CHANNEL, HELLOS_MAX, read_hello
 from everfly.wire.resp import ErrorReply
 
 ONE: Final = 1
@@ -46,16 +47,26 @@ def publish(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outco
     if command[1] != CHANNEL:
         return ErrorReply("ERR Only HELLO messages are accepted by Sentinel instances.")
     try:
-        hello = _read(command[2])
+        hello, names = _read(command[2])
     except RemoteError:
         return ONE  # As ever: whoever sends such things learns nothing from the answer.
-    if hello.sender_run_id != desk.me:
+    if hello.sender_run_id == desk.me:
+        return ONE
+    if names:
         desk.hellos.resolve_hello(hello, lambda resolved: _hear(desk, resolved))
+    else:
+        desk.brain.submit(HelloHeard(None, hello))
     return ONE
 
 
-_read = lru_cache(maxsize=10_000)(parse_hello)
-"""A peer says the same every two seconds, for each group."""
+@lru_cache(maxsize=HELLOS_MAX)
+def _read(payload: bytes) -> tuple[Hello, bool]:
+    """Return a hello and whether there are names in it. Raises RemoteError for what is none.
+
+    A peer says the same every two seconds, for each group.
+    """
+    hello = read_hello(payload)
+    return hello, has_names(hello.sender, hello.primary)
 
 
 def _hear(desk: Desk, hello: Hello | None) -> None:
