@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -27,18 +27,15 @@ struct Drain {
     bell: Condvar,
 }
 
-/// A listening socket that is kept for the next process.
-struct Kept {
-    name: String,
-    socket: OwnedFd,
-}
+/// The listening sockets of each worker, for the next process and for workers that are replaced.
+type Kept = Mutex<Vec<Vec<Bound>>>;
 
 /// The running data plane.
 pub struct Plane {
     shared: Arc<Shared>,
     drain: Arc<Drain>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    kept: Mutex<Vec<Kept>>,
+    kept: Arc<Kept>,
     addresses: Vec<(String, String)>,
 }
 
@@ -64,11 +61,11 @@ impl Plane {
         let reason = "no primary is known yet".into();
         let gate = Gate::new(Window { now_ms: 1, budget_ms: window, reason }, on_drain);
         let addresses = addresses(&bound);
-        let kept = kept(&bound)?;
         let notices = Notices::new()?;
         let shared = Arc::new(Shared::new(config, tls, notices, Arc::new(gate), stations));
-        let threads = launch(&shared, polls, bound)?;
-        Ok(Self { shared, drain, threads: Mutex::new(threads), kept: Mutex::new(kept), addresses })
+        let kept = Arc::new(Mutex::new(bound));
+        let threads = Mutex::new(launch(&shared, polls, &kept)?);
+        Ok(Self { shared, drain, threads, kept, addresses })
     }
 
     /// Return what is counted and known.
@@ -190,15 +187,26 @@ impl Plane {
     /// Close clients that would lose nothing. Return how many there are at most.
     #[must_use]
     pub fn close_idle(&self) -> usize {
+        let connections = self.shared.connections();
         self.shared.order(Orders { stops_accepting: false, closes_idle: true, stops: false });
-        self.shared.connections()
+        connections
     }
 
     /// Return the listening sockets, by name.
     #[must_use]
     pub fn listener_fds(&self) -> Vec<(String, RawFd)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().map(|it| (it.name.clone(), it.socket.as_raw_fd())).collect()
+        let mut seen = Vec::new();
+        let mut fds = Vec::new();
+        for each in kept.iter().flatten() {
+            // Workers may share a socket: hand it over once.
+            let cookie = each.socket.cookie().unwrap_or(0);
+            if cookie == 0 || !seen.contains(&cookie) {
+                seen.push(cookie);
+                fds.push((each.listener.name.clone(), each.socket.as_raw_fd()));
+            }
+        }
+        fds
     }
 
     /// Return where each listener is really bound.
@@ -237,14 +245,14 @@ impl Drop for Plane {
 fn launch(
     shared: &Arc<Shared>,
     polls: Vec<Poll>,
-    bound: Vec<Vec<Bound>>,
+    kept: &Arc<Kept>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::with_capacity(polls.len());
-    for (number, (poll, bound)) in polls.into_iter().zip(bound).enumerate() {
-        let shared = Arc::clone(shared);
+    for (number, poll) in polls.into_iter().enumerate() {
+        let (shared, kept) = (Arc::clone(shared), Arc::clone(kept));
         let thread = std::thread::Builder::new()
             .name(format!("endpoint-{number}"))
-            .spawn(move || serve(&shared, number, poll, &bound))?;
+            .spawn(move || serve(&shared, number, poll, &kept))?;
         threads.push(thread);
     }
     Ok(threads)
@@ -252,10 +260,14 @@ fn launch(
 
 /// Run a worker. One that panics is a bug; its clients lose their connections, all others go on,
 /// and a new worker takes its place at the same sockets.
-fn serve(shared: &Arc<Shared>, number: usize, mut poll: Poll, bound: &[Bound]) {
+fn serve(shared: &Arc<Shared>, number: usize, mut poll: Poll, kept: &Kept) {
     loop {
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            let sockets = bound.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let sockets = {
+                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let own = kept.get(number).map_or(&[][..], Vec::as_slice);
+                own.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?
+            };
             Worker::new(Arc::clone(shared), number, poll.registry(), sockets)?.run(&mut poll);
             Ok::<_, io::Error>(())
         }));
@@ -284,23 +296,6 @@ fn addresses(bound: &[Vec<Bound>]) -> Vec<(String, String)> {
         }
     }
     addresses
-}
-
-/// Keep a copy of every listening socket, to hand it to the next process.
-fn kept(bound: &[Vec<Bound>]) -> io::Result<Vec<Kept>> {
-    let mut kept: Vec<Kept> = Vec::new();
-    let mut seen = Vec::new();
-    for each in bound.iter().flatten() {
-        // Workers may share a socket: hand it over once.
-        let cookie = each.socket.cookie().unwrap_or(0);
-        if cookie != 0 && seen.contains(&cookie) {
-            continue;
-        }
-        seen.push(cookie);
-        let socket = each.socket.try_clone()?.into();
-        kept.push(Kept { name: each.listener.name.clone(), socket });
-    }
-    Ok(kept)
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {

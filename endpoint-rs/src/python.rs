@@ -329,6 +329,7 @@ impl PyPlane {
         Ok(py.detach(|| plane.drained(Duration::from_millis(u64::from(timeout_ms)))))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a sequence of Python is made one anew")]
     fn set_replicas(
         &self,
         py: Python<'_>,

@@ -299,12 +299,12 @@ impl Shared {
     }
 
     /// Remember how the control calls an address.
-    pub fn remember_name(&self, address: SocketAddr, named: Named) {
-        let mut names = lock(&self.names);
-        if names.len() > NAMES_MAX {
-            names.clear(); // long gone instances; those in use are named again soon
+    pub fn remember_name(&self, address: SocketAddr, name: Named) {
+        let mut known = lock(&self.names);
+        if known.len() > NAMES_MAX {
+            known.clear(); // long gone instances; those in use are named again soon
         }
-        names.insert(address, named);
+        known.insert(address, name);
     }
 
     fn primary_label(&self) -> String {

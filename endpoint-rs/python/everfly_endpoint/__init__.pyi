@@ -91,7 +91,8 @@ class LimitsConfig(TypedDict):
     request_bytes: NotRequired[int]
     """One command. Default: 1 GiB."""
     unauthenticated_request_bytes: NotRequired[int]
-    """One command before the first that succeeded. Default: 64 KiB."""
+    """One command of a client that has not logged in, where the primary asks for a login.
+    Default: 64 KiB."""
     total_input_bytes: NotRequired[int]
     """Commands that have not come to their end, of all clients together; the one that grows beyond
     is closed. Default: 1 GiB."""
@@ -246,8 +247,8 @@ class Plane:
 
     def __init__(self, config: Config) -> None: ...
     def start(self) -> None:
-        """Bind or take over the sockets and start the threads. State: no primary, requests held
-        from the first on; the window of that hold begins with the first held request."""
+        """Bind or take over the sockets and start the threads. State: no primary, commands held;
+        the window of that hold begins now."""
 
     def stop(self, grace_s: float = 0.0) -> None:
         """Stop accepting, let clients finish what is under way for up to `grace_s` (idle ones are

@@ -110,7 +110,7 @@ impl Worker {
             return Some(control);
         }
         match self.clients[index].session.share_key() {
-            Some(session) => Some(self.pooled(index, PoolKey { target, session }, None)),
+            Some(session) => Some(self.pooled(index, &PoolKey { target, session }, None)),
             None => {
                 let restore = self.clients[index].session.restore();
                 let control = self.open_instance(target, Owner::Worker);

@@ -4,7 +4,7 @@ use super::Worker;
 use super::loss::Lost;
 use crate::client::Client;
 use crate::command::{Command, Verb};
-use crate::resp::reply::{Expect, Kind, Piece, Topic};
+use crate::resp::reply::{ErrorKind, Expect, Kind, Piece, Topic};
 use crate::session::{Mark, Outcome, PushTurn, Restore, Turn, outcome};
 use crate::upstream::{Owner, Pending, Purpose};
 
@@ -86,6 +86,7 @@ impl Worker {
         }
         let client = &mut self.clients[pending.client as usize];
         client.blocked = None;
+        self.wants_login |= kind == Kind::Error(ErrorKind::NoAuth);
         if pending.mark == Mark::Plain {
             return Turn::Give;
         }

@@ -166,6 +166,9 @@ impl Worker {
                 }
                 continue;
             }
+            if self.wants_login {
+                client.framer.authenticated(client.session.is_authenticated());
+            }
             match client.framer.next(&bytes[at..]) {
                 Ok(found) => {
                     let Some(request) = found.request else {
@@ -210,6 +213,13 @@ impl Worker {
         let others = self.input_bytes;
         let limit = self.shared.config.limits.total_input_bytes / self.shared.config.workers;
         let Some(client) = self.clients.get(index) else { return false };
+        let is_stranger = self.wants_login && !client.session.is_authenticated();
+        if is_stranger
+            && client.input.len() > self.shared.config.limits.unauthenticated_request_bytes
+        {
+            self.close_by_limit(index, "limits.unauthenticated_request_bytes");
+            return false;
+        }
         if others <= limit || client.input.len() <= READ_BYTES {
             return true;
         }

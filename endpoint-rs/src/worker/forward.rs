@@ -71,9 +71,13 @@ impl Worker {
         }
         let bytes = forward.instead.unwrap_or(request.bytes());
         self.begin_to_block(index, upstream, bytes, command);
-        self.send(index, upstream, bytes, command, forward.mark);
+        self.send(index, upstream, bytes, (command, forward.mark));
         self.clients[index].session.accept(command, request, &verdict, &setting);
-        self.station.stats.requests.one();
+        let stats = &self.station.stats;
+        stats.requests.one();
+        if self.clients[index].kind == Kind::Replicas {
+            self.count_read(self.upstreams[upstream].target);
+        }
         Flow::Taken
     }
 
@@ -101,9 +105,11 @@ impl Worker {
                 self.upstreams[home.upstream].waiting.push((index, serial));
                 return Err(Wait::Instance);
             }
+            let is_well_placed =
+                client.kind == Kind::Primary || self.is_well_placed(upstream.target);
             let keeps = needs_own || client.outstanding > 0 || self.now < client.keeps_own_until;
             let wants_own = needs_own || self.now < client.keeps_own_until;
-            if home.is_own && keeps || !home.is_own && !wants_own {
+            if is_well_placed && (home.is_own && keeps || !home.is_own && !wants_own) {
                 return Ok(home.upstream);
             }
         }
@@ -127,7 +133,7 @@ impl Worker {
         let (upstream, is_own) = match key {
             Some(session) => {
                 let key = PoolKey { target, session };
-                (self.pooled(index, key, old), false)
+                (self.pooled(index, &key, old), false)
             }
             None => (self.own(index, target), true),
         };
@@ -159,7 +165,7 @@ impl Worker {
     ///
     /// A client's own connection, which it no longer needs, becomes a shared one where there are
     /// too few: it is set up already.
-    pub(super) fn pooled(&mut self, index: usize, key: PoolKey, old: Option<Home>) -> usize {
+    pub(super) fn pooled(&mut self, index: usize, key: &PoolKey, old: Option<Home>) -> usize {
         let pool = *self.pool_of.entry(key.clone()).or_insert_with(|| {
             let members = Vec::new();
             self.pools.insert(super::instance::Pool { key: key.clone(), members, idle_sweeps: 0 })
@@ -212,8 +218,7 @@ impl Worker {
         index: usize,
         upstream: usize,
         bytes: &[u8],
-        command: &'static Command,
-        mark: Mark,
+        (command, mark): (&'static Command, Mark),
     ) {
         let awaits_acks =
             !self.upstreams[upstream].is_simple && self.will_be_confirmed(upstream, command);
@@ -339,7 +344,7 @@ impl Worker {
                 if again.blocked.is_some() {
                     self.learn_id(upstream);
                 }
-                self.send(index, upstream, &bytes, again.command, again.mark);
+                self.send(index, upstream, &bytes, (again.command, again.mark));
                 return None;
             }
             Ok(_) => Wait::Held,
@@ -380,7 +385,6 @@ impl Worker {
             return true;
         }
         match self.route(index, true) {
-            Ok(_) => true,
             Err(Wait::Held) if self.is_window_over() => {
                 let serial = self.clients[index].serial;
                 self.homeless.push((index, serial));
@@ -390,7 +394,7 @@ impl Worker {
                 self.hold_client(index);
                 false
             }
-            Err(_) => true,
+            Ok(_) | Err(_) => true,
         }
     }
 }

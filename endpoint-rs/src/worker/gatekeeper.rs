@@ -96,6 +96,7 @@ impl Worker {
         self.gate.generation = view.generation;
         if view.term != self.gate.term {
             self.gate.term = view.term;
+            self.wants_login = false;
             self.end_probe();
             self.fence(view.primary);
         }

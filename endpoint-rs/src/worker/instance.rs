@@ -215,8 +215,7 @@ impl Worker {
             Ok(count) => {
                 upstream.log.wrote(count);
                 self.station.stats.bytes_to_instances.add(count as u64);
-                if !upstream.waiting.is_empty()
-                    && upstream.log.backlog() < SLOW_INSTANCE_BYTES / 2
+                if !upstream.waiting.is_empty() && upstream.log.backlog() < SLOW_INSTANCE_BYTES / 2
                 {
                     self.wake_writers(index);
                 }

@@ -108,7 +108,7 @@ impl Worker {
         for parked in std::mem::take(&mut client.parked) {
             match parked {
                 Parked::Refused(again, line, kind) => {
-                    items.push(Item::Sent { again, is_written: true, refusal: Some((line, kind)) })
+                    items.push(Item::Sent { again, is_written: true, refusal: Some((line, kind)) });
                 }
                 Parked::Answer(line) if !items.is_empty() => {
                     items.push(Item::Ours(line.into_owned()));
@@ -199,6 +199,8 @@ impl Worker {
                     && (blocked.is_cut || memchr::memmem::find(bytes, b"CLIENT UNBLOCK").is_none())
             }
             (Kind::Error(ErrorKind::Unblocked), None) => false,
+            // Who writes at the readers' address is told so.
+            (Kind::Error(ErrorKind::ReadOnly), _) if !is_primary => false,
             (Kind::Error(error), _) => error.is_refusal(),
             // A takeover ends blocking commands early, as if their time was over.
             (Kind::Nil, Some(blocked)) => {

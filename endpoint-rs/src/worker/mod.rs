@@ -134,6 +134,8 @@ pub struct Worker {
     next_cut: Option<Instant>,
     /// Clients that must hear from the primary without asking, and have no connection to it.
     homeless: Vec<(usize, u32)>,
+    /// The primary was seen to ask for a login.
+    wants_login: bool,
     handoff_clients: usize,
     has_told_failover: bool,
 }
@@ -183,6 +185,7 @@ impl Worker {
             control: None,
             next_cut: None,
             homeless: Vec::new(),
+            wants_login: false,
             handoff_clients: 0,
             has_told_failover: false,
         })
@@ -299,6 +302,7 @@ impl Worker {
     /// Do what a change of the shared state asks for.
     fn obey(&mut self) {
         self.look_at_gate();
+        self.look_at_replicas();
         let orders = self.station.take_orders();
         if orders.stops_accepting {
             self.stop_accepting();

@@ -28,23 +28,37 @@ impl Worker {
             Kind::Primary => self.gate.primary(),
             Kind::Replicas => self.replica().or_else(|| {
                 let falls_back = self.shared.config.read.falls_back && self.gate.is_open();
-                let primary = self.gate.primary().filter(|_| falls_back)?;
-                self.station.stats.read_fallbacks.one();
-                Some(primary)
+                self.gate.primary().filter(|_| falls_back)
             }),
+        }
+    }
+
+    /// Take over what the control says of replicas, and let readers move that should.
+    pub(super) fn look_at_replicas(&mut self) {
+        let version = self.shared.replicas_version.load(Acquire);
+        if version == self.reading.version {
+            return;
+        }
+        let read = &self.shared.config.read;
+        self.reading.version = version;
+        self.reading.addresses = eligible(&self.shared.replicas(), read.lag_max_bytes, &read.zone);
+        self.reading.failed.clear();
+        let held: Vec<(usize, u32)> = self
+            .clients
+            .iter()
+            .filter(|(_, it)| it.kind == Kind::Replicas && it.wait == Wait::Held)
+            .map(|(index, it)| (index, it.serial))
+            .collect();
+        for (index, serial) in held {
+            // It is in the gate's list, too, and passed over there.
+            self.clients[index].wait = Wait::No;
+            self.queue(index, serial);
         }
     }
 
     /// Choose the next replica, if there is one to read from.
     fn replica(&mut self) -> Option<Target> {
-        let version = self.shared.replicas_version.load(Acquire);
-        if version != self.reading.version {
-            let read = &self.shared.config.read;
-            self.reading.version = version;
-            self.reading.addresses =
-                eligible(&self.shared.replicas(), read.lag_max_bytes, &read.zone);
-            self.reading.failed.clear();
-        }
+        self.look_at_replicas();
         let now = self.now;
         self.reading.failed.retain(|(_, since)| now.saturating_duration_since(*since) < FORGIVEN);
         let count = self.reading.addresses.len();
@@ -52,7 +66,6 @@ impl Worker {
             self.reading.turn = self.reading.turn.wrapping_add(1);
             let address = self.reading.addresses[self.reading.turn % count];
             if self.reading.failed.iter().all(|(failed, _)| *failed != address) {
-                self.station.stats.read_from_replicas.one();
                 return Some(Target { address, is_primary: false });
             }
         }
@@ -73,8 +86,22 @@ impl Worker {
         if is_told { Wait::No } else { Wait::Held }
     }
 
-    /// Let readers move whose replica is no longer to be read from.
-    pub(super) fn is_still_readable(&self, target: Target) -> bool {
-        target.is_primary || self.reading.addresses.contains(&target.address)
+    /// Whether a reader is where it should be: at a replica that is to be read from, or, while
+    /// there is none, at the primary.
+    pub(super) fn is_well_placed(&self, target: Target) -> bool {
+        if target.is_primary {
+            self.reading.addresses.len() == self.reading.failed.len()
+        } else {
+            self.reading.addresses.contains(&target.address)
+        }
+    }
+
+    /// Count a command of a reader by where it goes.
+    pub(super) fn count_read(&self, target: Target) {
+        if target.is_primary {
+            self.station.stats.read_fallbacks.one();
+        } else {
+            self.station.stats.read_from_replicas.one();
+        }
     }
 }
