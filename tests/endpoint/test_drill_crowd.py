@@ -115,7 +115,9 @@ async def test_clients_that_cannot_begin_are_told_before_anything_is_broken() ->
 
 
 def through(**changes: object) -> Through:
-    passage = Passage(old="a", new="b", change_ms=12.0, longest_ms=34.0, problems=())
+    passage = Passage(
+        old="a", new="b", change_ms=12.0, longest_ms=34.0, standstill_ms=1.0, problems=()
+    )
     given: dict[str, object] = {
         "passing": Passing.SWITCHOVER,
         "engine": "valkey 9.1.2",

@@ -41,6 +41,7 @@ BEGIN_S: Final = 30.0
 STOP_S: Final = 40.0
 ANSWER_S: Final = 10.0
 LOOK_S: Final = 0.02
+BEAT_S: Final = 0.005
 
 PAIRS: Final[tuple[tuple[type[Mixed], type[Mixed]], ...]] = (
     (Producing, Consuming),
@@ -70,9 +71,14 @@ class Crowd:
         self._begin_s = begin_s
         self._prefix = f"{KEYS}:{secrets.token_hex(4)}"
         self._tasks: list[asyncio.Task[None]] = []
+        self._beat: asyncio.Task[None] | None = None
+        self.standstill_s = 0.0
+        """The longest time for which this process itself could not run: waits may seem longer by
+        that, for all clients are in it."""
         self.clients: Final = tuple(_crowd(self._connect, self._prefix, count))
 
     async def __aenter__(self) -> Self:
+        self._beat = asyncio.create_task(self._notice_standstill(), name="standstill")
         for number, client in enumerate(self.clients):
             self._tasks.append(
                 asyncio.create_task(self._run(client, number), name=f"{client.key} of the crowd")
@@ -129,6 +135,7 @@ class Crowd:
 
     def forget_waits(self) -> None:
         """Measure the longest wait anew from now on."""
+        self.standstill_s = 0.0
         for client in self.clients:
             client.seen.longest_s = 0.0
 
@@ -176,11 +183,17 @@ class Crowd:
                 )
             await asyncio.sleep(LOOK_S)
 
+    async def _notice_standstill(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.standstill_s = max(self.standstill_s, time.monotonic() - before - BEAT_S)
+
     async def _cancel(self) -> None:
-        for task in self._tasks:
+        beat = [] if self._beat is None else [self._beat]
+        for task in (*self._tasks, *beat):
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await asyncio.wait([*self._tasks, *beat])
 
 
 def _crowd(connect: Connect, prefix: str, count: int) -> list[Mixed]:

@@ -49,6 +49,10 @@ def render_through(through: Through) -> RenderableType:
             [each.change_ms for each in through.passages],
         ),
         ("ms that a client waited at most", [each.longest_ms for each in through.passages]),
+        (
+            "ms that the drill itself stood still at most",
+            [each.standstill_ms for each in through.passages],
+        ),
     ):
         table.add_row(_spread(times), words)
     for name, words in _COUNTS:
@@ -84,6 +88,7 @@ def through_to_json(through: Through) -> dict[str, object]:
                 "to": each.new,
                 "change_ms": round(each.change_ms, 1),
                 "longest_wait_ms": round(each.longest_ms, 1),
+                "standstill_ms": round(each.standstill_ms, 1),
                 "problems": list(each.problems),
             }
             for each in through.passages
