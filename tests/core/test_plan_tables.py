@@ -109,7 +109,7 @@ def view(*members: Member, **changes: object) -> GroupView:
         (silent(primary(), 3_000), State.UNREACHABLE),
         (silent(primary(is_host_ready=False), 3_000), State.DOWN),
         (silent(primary(is_ready=False), 3_000), State.DOWN),
-        (silent(primary(is_terminating=True), 200, is_refused=True), State.DOWN),
+        (silent(primary(is_terminating=True), 0, is_refused=True), State.DOWN),
         (silent(primary(is_process_gone=True), 0), State.DOWN),
     ],
 )
@@ -635,7 +635,7 @@ def test_whatever_is_seen_no_promise_is_broken(seen: GroupView) -> None:
     for step in raised:
         assert move is not None
         assert step.name == move.to
-        began = written and written[0].move is move
+        began = bool(written) and written[0].move is move
         assert began == (move.epoch == 4)
         if began:
             assert steps[0] == WriteRecord(written[0])

@@ -5,6 +5,7 @@ the endpoints of the Service, and notes what was acknowledged and when.
 """
 
 import contextlib
+import itertools
 import secrets
 import signal
 import sys
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import hiredis
 import httpx2
@@ -25,7 +26,7 @@ from lightkube.resources.core_v1 import Endpoints, Event, Pod
 from lightkube.types import PatchType
 
 from everfly.operator import names
-from processes import Child, Connection, ask, free_port, until
+from processes import Child, Connection, free_port, until
 
 DRAGONFLY = create_namespaced_resource(names.GROUP, names.VERSION, names.KIND, names.PLURAL)
 TROUBLE = (ApiError, httpx2.HTTPError, LookupError, AssertionError)
@@ -83,6 +84,7 @@ class Store:
     namespace: str
     name: str = "cache"
     last_reason: str = ""
+    operator: OperatorProcess | None = None
 
     def create(self, **spec: Any) -> None:
         body = {
@@ -169,14 +171,8 @@ class Store:
         for pod in pods:
             if not is_ready(pod):
                 return f"{name_of(pod)} is not ready"
-            if name_of(pod) != name_of(primary):
-                info = replication(pod)
-                if info.get("master_host") != address(primary):
-                    return f"{name_of(pod)} follows {info.get('master_host')}"
-                if info.get("master_link_status") != "up":
-                    return f"the link of {name_of(pod)} is down"
-                if label(pod, names.LABEL_ROLE) != names.ROLE_REPLICA:
-                    return f"{name_of(pod)} has no role"
+            if name_of(pod) != name_of(primary) and (reason := why_astray(pod, primary)):
+                return f"{name_of(pod)}: {reason}"
         return ""
 
     def wait_well(self, replicas: int | None = None, within_s: float = READY_S) -> None:
@@ -244,6 +240,16 @@ def replication(pod: Pod) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
+def why_astray(replica: Pod, primary: Pod) -> str:
+    """Return what is missing to a replica, or an empty text."""
+    info = replication(replica)
+    if info.get("master_host") != address(primary):
+        return f"it follows {info.get('master_host')}"
+    if info.get("master_link_status") != "up":
+        return "its link is down"
+    return "" if label(replica, names.LABEL_ROLE) == names.ROLE_REPLICA else "it has no role"
+
+
 @dataclass
 class Writer:
     """A client that writes one key after the other to wherever the Service leads."""
@@ -255,7 +261,7 @@ class Writer:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="writer")
         self._thread.start()
         until(lambda: len(self.acknowledged) >= 5, 20)
@@ -304,7 +310,7 @@ class Writer:
     def longest_gap(self) -> float:
         """Return the longest time between two writes that were acknowledged."""
         times = sorted(self.acknowledged.values())
-        return max(b - a for a, b in zip(times, times[1:], strict=False))
+        return max(b - a for a, b in itertools.pairwise(times))
 
     def lost(self, pod: Pod) -> list[str]:
         """Return the acknowledged keys that a pod does not hold."""
@@ -313,16 +319,15 @@ class Writer:
 
 
 @contextlib.contextmanager
-def running(cluster: Cluster, client: Client, namespace: str, folder: Path) -> Iterator[Store]:
+def running(
+    cluster: Cluster, client: Client, namespace: str, folder: Path, *flags: str
+) -> Iterator[Store]:
     """Run an operator beside a store that is yet to be created; show its log when a test fails."""
-    operator = OperatorProcess(cluster, namespace, folder)
+    operator = OperatorProcess(cluster, namespace, folder, *flags)
     try:
-        yield Store(cluster, client, namespace)
+        yield Store(cluster, client, namespace, operator=operator)
     except BaseException:
         print(operator.child.log_tail())  # noqa: T201 - shown with the failure
         raise
     finally:
         operator.kill()
-
-
-__all__ = ["DRAGONFLY", "OperatorProcess", "Store", "Writer", "ask", "running"]

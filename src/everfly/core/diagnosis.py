@@ -100,6 +100,8 @@ def _judge_answer(view: GroupView, primary: Member) -> Verdict:
 def _judge_silence(view: GroupView, primary: Member, now: Instant) -> Verdict:
     contact = primary.contact
     limit = view.policy.refused_after if contact.is_refused else view.policy.silent_after
+    if contact.is_refused and primary.is_terminating:
+        limit = Millis(0)  # it was told to end, and has
     if primary.is_process_gone:
         return Verdict(State.DOWN, ("its process ended",))
     if contact.failing_since is None:  # it was never asked, or only begins to answer

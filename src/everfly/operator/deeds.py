@@ -41,6 +41,11 @@ log = logging.getLogger(__name__)
 FENCE_S: Final = 2.0
 """What fencing an instance that may be half dead may cost while clients wait for another one."""
 
+_ROLES: Final = {
+    Service.PRIMARY: names.ROLE_PRIMARY,
+    Service.REPLICA: names.ROLE_REPLICA,
+    Service.NONE: "",
+}
 OLD_DEFINITION: Final = (
     "the definition of Dragonfly in this cluster drops what Everfly writes into the status; "
     "a failover is not finished by another operator until the definition of Everfly is applied"
@@ -96,18 +101,14 @@ class Deeds:
             case TakeOutOfService(name):
                 await self._label(scene, name, "", "")
             case BringIntoService(name, service, primary):
-                role = names.ROLE_PRIMARY if service is Service.PRIMARY else names.ROLE_REPLICA
-                await self._label(scene, name, role, primary.host)
+                await self._label(scene, name, _ROLES[service], primary.host)
                 self._tell_service(scene, name, service)
             case Fence(name):
                 await self._fence(scene, name)
             case TakeOver(name, away_from, seconds):
                 return await self._take_over(scene, name, away_from, seconds, memory)
             case Promote(name, history):
-                await self._orders(scene, name).promote(history)
-                self._tools.events.tell(
-                    scene.store, WARNING, "Failover", f"{name} was promoted to replace the primary"
-                )
+                await self._promote(scene, name, history)
             case Follow(name=name):
                 self._spawn(name, step, self._orders(scene, name))
             case Delete(name, reason):
@@ -191,6 +192,11 @@ class Deeds:
             log.warning(
                 "%s/%s: fencing %s: %s", scene.store.namespace, scene.store.name, name, error
             )
+
+    async def _promote(self, scene: Scene, name: str, history: str) -> None:
+        if await self._orders(scene, name).promote(history):
+            message = f"{name} was promoted to replace the primary"
+            self._tools.events.tell(scene.store, WARNING, "Failover", message)
 
     async def _take_over(
         self, scene: Scene, name: str, away_from: str, seconds: int, memory: Memory

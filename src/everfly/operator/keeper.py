@@ -18,7 +18,7 @@ from everfly.core.diagnosis import Kind
 from everfly.core.group_view import GroupView, Memory, Service
 from everfly.core.model import Address, Instant
 from everfly.core.plan import Decision, decide
-from everfly.core.steps import Follow
+from everfly.core.steps import Follow, WriteRecord
 from everfly.errors import EverflyError, Unavailable
 from everfly.operator import names
 from everfly.operator.api import DRAGONFLY_STATUS, Patch
@@ -41,6 +41,10 @@ PEACE_S: Final = 1.0
 TROUBLE_S: Final = 0.5
 AFTER_FAILURE_S: Final = 0.25
 """Before the next look after a step failed."""
+AFTER_REFUSAL_S: Final = 0.05
+"""Before the next look after a hand-over was refused: clients are waiting."""
+REFRESH_S: Final = 0.1
+"""For all instances to tell how they are now; one that hangs must not hold up the others."""
 SPELLS_MAX: Final = 64
 """Of how many failovers the lengths are kept for metrics until they are read."""
 
@@ -121,7 +125,8 @@ class Keeper:
             pause = await self._turn(store)
         except HandOverError as error:
             self._memory = error.memory
-            pause = 0.0
+            await self._refresh()
+            pause = AFTER_REFUSAL_S
         except EverflyError as error:
             self.tally.failed_looks += 1
             log.warning("%s/%s: %s", *self._key, error)
@@ -140,6 +145,13 @@ class Keeper:
             self._lease.rise_above(view.record.term)
             return AFTER_FAILURE_S
         decision = decide(view, now)
+        if self._lease.holds and _begins_failover(decision):
+            # How far the replicas are is up to a second old, and which of them is the furthest
+            # decides what is lost.
+            await self._refresh()
+            seen = self._observe(store, spec)
+            view, now = view_of(seen, self._lease.term, self._memory), now_ms()
+            decision = decide(view, now)
         self.view, self.decision = view, decision
         is_troubled = any(each.kind is not Kind.HEALTHY for each in decision.findings)
         for each in self._watched.values():
@@ -152,8 +164,8 @@ class Keeper:
         scene = Scene(store, view, pods, decision.reasons)
         self._memory = await self._deeds.carry_out(scene, decision.steps, decision.memory)
         if decision.steps:
-            for each in self._watched.values():
-                each.probe.poke()
+            # What was just done must be seen before it is decided anew.
+            await self._refresh()
             self._wake.set()
         problems = self._problems
         if spec is not None and not view.intent.is_paused:
@@ -161,6 +173,14 @@ class Keeper:
         await self._settle(scene, spec)
         await self._write_status(store, view, decision, problems)
         return self._pause(decision, is_troubled, now)
+
+    async def _refresh(self) -> None:
+        probes = [each.probe.refresh() for each in self._watched.values()]
+        if not probes:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REFRESH_S):
+                await asyncio.gather(*probes)
 
     def _pause(self, decision: Decision, is_troubled: bool, now: Instant) -> float:
         pause = TROUBLE_S if is_troubled else PEACE_S
@@ -322,3 +342,12 @@ class Keeper:
             if view.record.epoch and len(self.tally.spells_s) < SPELLS_MAX:
                 self.tally.spells_s.append(now - self._lost_at)
             self._lost_at = None
+
+
+def _begins_failover(decision: Decision) -> bool:
+    first = decision.steps[0] if decision.steps else None
+    return (
+        isinstance(first, WriteRecord)
+        and first.record.move is not None
+        and not first.record.move.is_planned
+    )

@@ -48,15 +48,15 @@ class Orders:
     async def _connected(self) -> Client:
         return await Client.connect(self.address, timeout_s=CONNECT_S, name=CLIENT_NAME)
 
-    async def promote(self, history: str) -> None:
+    async def promote(self, history: str) -> bool:
         """Make it a primary, if it is a replica of that history (empty: of any).
 
-        Harmless when it is a primary. Raise Unavailable, RemoteError.
+        Return False when it was one already. Raise Unavailable, RemoteError.
         """
         async with await self._connected() as client:
             fields = await _replication(client)
             if fields.get("role") == "master":
-                return
+                return False
             found = fields.get("master_replid", "")
             if history and found != history:
                 raise Unavailable(
@@ -66,6 +66,7 @@ class Orders:
             fields = await _replication(client)
             if fields.get("role") != "master":
                 raise RemoteError(f"{self.address} accepted its promotion and is no primary")
+            return True
 
     async def follow(self, primary: Address, *, cuts_clients: bool) -> None:
         """Make it a replica. Raise Unavailable, RemoteError."""

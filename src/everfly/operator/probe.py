@@ -68,10 +68,20 @@ class Probe:
         self._whole_at: Instant | None = None
         self._born: Instant | None = None
         self._details: dict[str, str] = {}
+        self._began = Instant(0)
+        self._asked = asyncio.Event()
 
     def poke(self) -> None:
         """Ask at once."""
         self._wake.set()
+
+    async def refresh(self) -> None:
+        """Return when a question that is asked from now on is answered, or has failed."""
+        since = now_ms()
+        self.poke()
+        while self._began < since:
+            self._asked.clear()
+            await self._asked.wait()
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -79,7 +89,10 @@ class Probe:
             while True:
                 before = self.reading
                 self._wake.clear()
+                began = now_ms()
                 await self._ask()
+                self._began = began
+                self._asked.set()
                 if _differ(before, self.reading):
                     self._on_change()
                 with contextlib.suppress(TimeoutError):
