@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from everfly.core.model import Address
-from everfly.drill.crowd import Crowd, audited
+from everfly.drill.crowd import Crowd, Load, audited
 from everfly.drill.mixed import Consuming, Mixed, Pipeline, Producing, Seen, Transaction
 from everfly.drill.through import Passage, Passing, Through
 from everfly.drill.through_text import render_through, through_to_json
@@ -29,7 +29,7 @@ NOBODY = Credentials()
 async def crowd_of_20() -> AsyncIterator[tuple[Crowd, Address]]:
     with Deployment(kinds=(), replicas=0) as deployment:
         address = Address(HOST, deployment.group.instances[0].port)
-        async with Crowd(address, NOBODY, 20) as crowd:
+        async with Crowd(address, NOBODY, Load(20)) as crowd:
             yield crowd, address
 
 
@@ -103,13 +103,13 @@ async def test_what_is_popped_twice_or_vanishes_is_noticed() -> None:
 async def test_a_killed_store_is_errors_and_not_silence() -> None:
     with Deployment(kinds=(), replicas=0) as deployment:
         instance = deployment.group.instances[0]
-        async with Crowd(Address(HOST, instance.port), NOBODY, 10) as crowd:
+        async with Crowd(Address(HOST, instance.port), NOBODY, Load(10)) as crowd:
             instance.kill()
             await until(lambda: crowd.seen().errors["connection"] > 0, LIMIT_S)
 
 
 async def test_clients_that_cannot_begin_are_told_before_anything_is_broken() -> None:
-    crowd = Crowd(Address(HOST, free_port()), NOBODY, 10, begin_s=0.2)
+    crowd = Crowd(Address(HOST, free_port()), NOBODY, Load(10), begin_s=0.2)
     with pytest.raises(Unavailable, match="nothing was broken"):
         await crowd.__aenter__()
 

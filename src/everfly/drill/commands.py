@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 
 from everfly import __version__
-from everfly.drill.crowd import CLIENTS
+from everfly.drill.crowd import CLIENTS, Load
 from everfly.drill.faults import NATURES, Fault
 from everfly.drill.page import page
 from everfly.drill.report import Report, conclude
@@ -204,7 +204,7 @@ async def _through(wish: Wish, passing: Passing, times: int, clients: int) -> Th
         click.echo(f"{time.monotonic() - started:7.2f} s  {text}", err=True)
 
     async with _stage(wish, _directory(wish)) as stage:
-        return await pass_through(stage, passing, times, say, clients)
+        return await pass_through(stage, passing, times, say, Load(clients))
 
 
 def _show_through(through: Through, *, is_json: bool) -> None:

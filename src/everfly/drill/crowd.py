@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -47,8 +48,24 @@ PAIRS: Final[tuple[tuple[type[Mixed], type[Mixed]], ...]] = (
     (Producing, Consuming),
     (Publishing, Listening),
 )
+ALONE: Final[tuple[type[Mixed], ...]] = (
+    Pipeline,
+    Transaction,
+    Watching,
+    Script,
+    Storing,
+    Reading,
+)
 _BATCH: Final = 10
 """Of clients: six kinds of work alone, a producer and a consumer, a publisher and a listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many clients, and of what kinds of work."""
+
+    clients: int = CLIENTS
+    kinds: frozenset[type[Mixed]] = frozenset({*ALONE, *PAIRS[0], *PAIRS[1]})
 
 
 _Kind = TypeVar("_Kind", bound=Mixed)
@@ -61,7 +78,7 @@ class Crowd:
         self,
         address: Address,
         credentials: Credentials,
-        count: int = CLIENTS,
+        load: Load | None = None,
         *,
         begin_s: float = BEGIN_S,
     ) -> None:
@@ -75,7 +92,7 @@ class Crowd:
         self.standstill_s = 0.0
         """The longest time for which this process itself could not run: waits may seem longer by
         that, for all clients are in it."""
-        self.clients: Final = tuple(_crowd(self._connect, self._prefix, count))
+        self.clients: Final = tuple(_crowd(self._connect, self._prefix, load or Load()))
 
     async def __aenter__(self) -> Self:
         self._beat = asyncio.create_task(self._notice_standstill(), name="standstill")
@@ -196,18 +213,24 @@ class Crowd:
         await asyncio.wait([*self._tasks, *beat])
 
 
-def _crowd(connect: Connect, prefix: str, count: int) -> list[Mixed]:
+def _crowd(connect: Connect, prefix: str, load: Load) -> list[Mixed]:
     clients: list[Mixed] = []
-    alone: tuple[type[Mixed], ...] = (Pipeline, Transaction, Watching, Script, Storing, Reading)
-    batches = max(1, count // _BATCH)
+    batches = max(1, load.clients // _BATCH)
     for number in range(batches):
         key = f"{prefix}:{number}"
-        clients += [kind(connect, f"{key}:{kind.__name__.lower()}", EVERY_S) for kind in alone]
+        clients += [
+            kind(connect, f"{key}:{kind.__name__.lower()}", EVERY_S)
+            for kind in ALONE
+            if kind in load.kinds
+        ]
         for which, pair in enumerate(PAIRS):
-            clients += [kind(connect, f"{key}:pair{which}", EVERY_S) for kind in pair]
+            if load.kinds.issuperset(pair):
+                clients += [kind(connect, f"{key}:pair{which}", EVERY_S) for kind in pair]
     # Large values from a few: all of them would measure the memory bus.
-    for number in range(max(1, batches // 5)):
-        clients.append(Storing(connect, f"{prefix}:big{number}", EVERY_BIG_S, BIG_BYTES))
+    clients += [
+        Storing(connect, f"{prefix}:big{number}", EVERY_BIG_S, BIG_BYTES)
+        for number in range(max(1, batches // 5))
+    ]
     return clients
 
 

@@ -258,7 +258,7 @@ class Reading(Mixed):
 
     async def round(self, client: Client) -> None:
         """Read."""
-        await self.ask(client, ["GET", self.key], ["STRLEN", self.key], is_read=True)
+        await self.ask(client, ["GET", self.key], ["EXISTS", self.key], is_read=True)
         self.seen.reads += 2
 
 

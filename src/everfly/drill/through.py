@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from everfly.drill.crowd import CLIENTS, Crowd, audited
+from everfly.drill.crowd import Crowd, Load, audited
 from everfly.drill.mixed import Seen
 from everfly.drill.run import WELL_AFTER_S, WELL_BEFORE_S, until_well
 from everfly.drill.stage import Stage
@@ -82,7 +82,7 @@ class Through:
 
 
 async def pass_through(
-    stage: Stage, passing: Passing, times: int, say: Say, clients: int = CLIENTS
+    stage: Stage, passing: Passing, times: int, say: Say, load: Load | None = None
 ) -> Through:
     """Do something to the primary, so many times in a row, under one crowd. Raises EverflyError."""
     layout = stage.layout
@@ -94,7 +94,7 @@ async def pass_through(
     if found:
         raise Unavailable(f"the deployment is not well, so nothing was broken: {'; '.join(found)}")
     passages = []
-    async with Crowd(layout.endpoint, layout.credentials, clients) as crowd:
+    async with Crowd(layout.endpoint, layout.credentials, load) as crowd:
         say(f"{len(crowd.clients)} clients work through {layout.endpoint}")
         for number in range(1, times + 1):
             passage = await _pass(stage, passing, crowd)
