@@ -130,7 +130,9 @@ class Judge:
     ) -> None:
         if instance is None:
             return
-        if instance.priority == 0 or instance in self.deployment.strangers:
+        # One that is a primary already, by its engine's own FAILOVER, says nothing of its priority.
+        is_unfit = instance.priority == 0 and instance.follows is not None
+        if is_unfit or instance in self.deployment.strangers:
             told = f"{sentinel.name} promotes {instance.name}, priority {instance.priority}"
             self.complain("only eligible replicas", told)
         self._judge_choice(sentinel, instance)

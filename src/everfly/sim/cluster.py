@@ -217,11 +217,12 @@ class Deployment:
         return self._strayed_users(primary)
 
     def _is_forgotten(self, instance: SimInstance) -> bool:
-        """Whether no Sentinel that runs knows of a replica."""
-        return instance.follows is not None and not any(
+        """Whether too few Sentinels know of a replica to judge it."""
+        knowing = sum(
             sentinel.is_running and sentinel.knows(GROUP, instance.address)
             for sentinel in self.sentinels.values()
         )
+        return instance.follows is not None and knowing < self.shape.majority
 
     def _strayed_users(self, primary: SimInstance) -> str | None:
         if self.endpoint is not None and self.endpoint.primary != primary.address:

@@ -123,8 +123,11 @@ class Mischief:
                 instance.lies_until = until
                 return partial(setattr, instance, "lies_until", 0)
             case "cut-clients":
+                # A process does not cut itself off its primary; those who follow it are cut off.
+                own = instance.replication.connections - {*instance.replication.followers}
                 for connection in list(instance.connections):
-                    connection.close(instance)
+                    if connection not in own:
+                        connection.close(instance)
                 return None
             case "address-reuse":
                 return self._replace_by_stranger(instance)
@@ -171,7 +174,7 @@ class Mischief:
             if not instance.is_running:
                 instance.restart(follows=self._follows(instance))
 
-        wait = shape.down_after + OLD_AFTER_MS if was_primary else OLD_AFTER_MS // 10
+        wait = OLD_AFTER_MS + (shape.down_after if was_primary else 0)
         world.after(wait, arrive)
         return leave
 
