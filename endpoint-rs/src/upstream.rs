@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::command::Command;
+use zeroize::Zeroize;
+
+use crate::command::{Class, Command};
 use crate::resp::reply::{Kind, ReplyFramer};
 use crate::session::Mark;
 use crate::stream::Stream;
@@ -87,6 +89,11 @@ impl SendLog {
     #[must_use]
     pub fn first(&self, length: usize) -> &[u8] {
         &self.bytes[self.answered..self.answered + length]
+    }
+
+    /// Overwrite the first command, which is so long: it holds a password.
+    fn wipe_first(&mut self, length: usize) {
+        self.bytes[self.answered..self.answered + length].zeroize();
     }
 
     /// Whether the first command, which is so long, has been written to its end. One that has not
@@ -307,6 +314,9 @@ impl Upstream {
     #[inline]
     pub fn answer(&mut self) -> Option<Pending> {
         let pending = self.pending.pop_front()?;
+        if pending.purpose == Purpose::Restore || pending.command.class.has(Class::SECRET) {
+            self.log.wipe_first(pending.bytes as usize);
+        }
         self.log.answer(pending.bytes as usize);
         self.answered += 1;
         self.is_reply_begun = false;

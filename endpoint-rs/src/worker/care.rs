@@ -35,6 +35,7 @@ impl Worker {
         if !is_swallowed && self.clients.get(client as usize).is_some_and(|it| it.serial == serial)
         {
             self.give(client as usize, bytes);
+            self.pause_for_reader(index, client as usize);
         }
         if !answers {
             return;

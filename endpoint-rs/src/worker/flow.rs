@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{News, READ_BYTES, READS_A_PASS, SWEEP, Worker};
 use crate::client::{Client, Wait};
-use crate::config::Config;
+use crate::config::{Config, Kind};
 use crate::notices::Noticed;
 use crate::proxy_protocol::{self, Header};
 use crate::resp::request::Limits;
@@ -98,8 +98,21 @@ impl Worker {
             self.close_if_done(index);
             return false;
         }
+        let mut room = scratch.len();
+        if client.kind == Kind::Primary && !self.gate.is_open() {
+            // What is read now is only kept.
+            let hold = &self.shared.config.hold;
+            if self.input_bytes >= hold.total_bytes / self.shared.config.workers
+                && !self.is_window_over()
+            {
+                self.hold_client(index);
+                return false;
+            }
+            room = room.min(hold.client_bytes);
+        }
+        let client = &mut self.clients[index];
         let was_handshaking = client.stream.is_handshaking();
-        let found = client.stream.read(scratch);
+        let found = client.stream.read(&mut scratch[..room]);
         if was_handshaking {
             self.count_handshake(index, found.is_err());
         }
@@ -383,6 +396,7 @@ impl Worker {
     pub(super) fn sweep(&mut self) {
         self.next_sweep = self.now + SWEEP;
         self.accept_stranded();
+        self.tidy_held();
         let limits = self.shared.config.limits;
         let now = self.now;
         let mut over = Vec::new();

@@ -37,6 +37,11 @@ impl Worker {
         if client.wait != Wait::No || !client.parked.is_empty() {
             return Flow::Stays;
         }
+        if client.blocked.is_some() {
+            // Were it sent now, it would wait at the instance, where nothing can hold it.
+            client.wait = Wait::Replies;
+            return Flow::Stays;
+        }
         client.has_spoken = true;
         let command = lookup(request.first(), request.second());
         let verdict = client.session.judge(command, request, &setting);
@@ -190,6 +195,7 @@ impl Worker {
             Some(upstream) => {
                 let it = &mut self.upstreams[upstream];
                 it.owner = Owner::Pool(pool);
+                self.own_upstreams -= 1;
                 it.is_simple = !self.shared.has_acks();
                 upstream
             }

@@ -40,6 +40,8 @@ pub struct Gatekeeper {
     probe: Option<(usize, u32, Instant)>,
     next_probe: Instant,
     probe_pause: Duration,
+    /// Since when commands pass.
+    open_since: Instant,
 }
 
 impl Gatekeeper {
@@ -59,6 +61,7 @@ impl Gatekeeper {
             probe: None,
             next_probe: now,
             probe_pause: PROBE_FIRST,
+            open_since: now,
         }
     }
 
@@ -103,7 +106,7 @@ impl Worker {
         match view.state {
             State::Open => {
                 self.gate.has_expired = false;
-                self.gate.probe_pause = PROBE_FIRST;
+                self.gate.open_since = self.now;
                 self.end_probe();
                 self.notify_handoff(false);
                 self.release_held();
@@ -112,7 +115,11 @@ impl Worker {
                 }
             }
             State::Holding | State::NoPrimary => {
-                self.gate.next_probe = self.now + PROBE_FIRST;
+                // One that is found to serve and refuses again is not asked ever faster.
+                if self.now.saturating_duration_since(self.gate.open_since) > PROBE_LIMIT {
+                    self.gate.probe_pause = PROBE_FIRST;
+                }
+                self.gate.next_probe = self.now + self.gate.probe_pause;
                 self.notify_handoff(true);
                 self.cut_blocked();
             }
@@ -155,6 +162,14 @@ impl Worker {
             self.gate.held.push_back((index, serial));
             self.station.stats.held_total.one();
         }
+    }
+
+    /// Forget held clients that are gone.
+    pub(super) fn tidy_held(&mut self) {
+        let clients = &self.clients;
+        self.gate.held.retain(|(index, serial)| {
+            clients.get(*index).is_some_and(|it| it.serial == *serial && it.wait == Wait::Held)
+        });
     }
 
     /// Let all that were held go on.
@@ -270,6 +285,7 @@ impl Worker {
         self.drop_instance(index, serial);
         if serves {
             self.gate.probe = None;
+            self.gate.probe_pause = (self.gate.probe_pause * 2).min(PROBE_MAX);
             self.shared.regain_primary(self.gate.term);
         } else {
             self.probe_again_later();

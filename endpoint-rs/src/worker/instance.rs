@@ -46,6 +46,7 @@ impl Worker {
         let serial = self.next_serial();
         let index = self.upstreams.insert(Upstream::new(serial, target, owner, self.now));
         self.station.stats.upstreams_opened.one();
+        self.own_upstreams += usize::from(matches!(owner, Owner::Client(..)));
         self.queued.push_back((index, serial));
         self.connect_queued();
         index
@@ -341,6 +342,7 @@ impl Worker {
     /// Take a connection out of all lists.
     pub(super) fn remove_instance(&mut self, index: usize) -> Upstream {
         let mut upstream = self.upstreams.remove(index);
+        self.own_upstreams -= usize::from(matches!(upstream.owner, Owner::Client(..)));
         if let Owner::Pool(pool) = upstream.owner
             && let Some(it) = self.pools.get_mut(pool)
         {

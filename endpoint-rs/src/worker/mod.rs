@@ -127,6 +127,8 @@ pub struct Worker {
     /// Bytes read from clients and not forwarded, and replies not written, over all clients.
     input_bytes: usize,
     output_bytes: usize,
+    /// Connections to instances that belong to one client.
+    own_upstreams: usize,
     is_stopping: bool,
     reading: reading::Readable,
     /// The connection for CLIENT UNBLOCK, where the settings say who sends it.
@@ -180,6 +182,7 @@ impl Worker {
             sample_in: crate::stats::SAMPLE_EVERY,
             input_bytes: 0,
             output_bytes: 0,
+            own_upstreams: 0,
             is_stopping: false,
             reading: reading::Readable::default(),
             control: None,
@@ -335,6 +338,8 @@ impl Worker {
         let stats = &self.station.stats;
         stats.held.set(self.gate.held_count());
         stats.held_bytes.set(self.input_bytes);
+        stats.upstreams_own.set(self.own_upstreams);
+        stats.upstreams_shared.set(self.upstreams.len() - self.own_upstreams);
     }
 
     fn next_serial(&mut self) -> u32 {

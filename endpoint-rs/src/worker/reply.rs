@@ -242,8 +242,12 @@ impl Worker {
 
     /// Give a piece to a client, and stop reading for it alone while it is slow.
     fn give_slowly(&mut self, index: usize, pending: Pending, bytes: &[u8]) {
-        let client = pending.client as usize;
-        self.give(client, bytes);
+        self.give(pending.client as usize, bytes);
+        self.pause_for_reader(index, pending.client as usize);
+    }
+
+    /// Leave what comes in the socket of a client's own connection while the client is slow.
+    pub(super) fn pause_for_reader(&mut self, index: usize, client: usize) {
         if let Some(it) = self.clients.get(client)
             && it.unwritten() > PAUSE_BYTES
             && let Some(upstream) = self.upstreams.get_mut(index)
