@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from controlplane.binaries import are_built, missing
 from controlplane.cluster import Cluster, Shape
+from controlplane.recipe import OutOfReachError
 from lightkube import Client
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace
@@ -52,6 +53,8 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(folder / "cluster", Shape(definitions=[definition]))
     try:
         yield cluster.start()
+    except OutOfReachError as error:
+        pytest.skip(str(error))
     finally:
         cluster.stop()
 

@@ -55,13 +55,30 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
+class OutOfReachError(Exception):
+    """Go modules cannot be fetched from here."""
+
+
+def _fetch() -> None:
+    command = ["go", "mod", "download"]
+    done = subprocess.run(
+        command, cwd=MODULE, capture_output=True, text=True, check=False, timeout=BUILD_S
+    )
+    if done.returncode:
+        raise OutOfReachError(f"helm cannot be built: {done.stderr.strip()[-500:]}")
+
+
 def tools() -> Path:
-    """Return the folder of `helm` and `newest`. Ask `missing` first. Raise CalledProcessError."""
+    """Return the folder of `helm` and `newest`. Ask `missing` first.
+
+    Raise OutOfReachError or CalledProcessError.
+    """
     place = cache()
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_name("kubernetes-tools.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not are_built():
+            _fetch()
             with tempfile.TemporaryDirectory(dir=place.parent) as folder:
                 out = Path(folder, "out")
                 out.mkdir()

@@ -35,10 +35,17 @@ pytestmark = pytest.mark.timeout(60 if newest_tools.are_built() else newest_tool
 needs_helm = pytest.mark.skipif(bool(newest_tools.missing()), reason=newest_tools.missing())
 
 
+def program_folder() -> Path:
+    try:
+        return newest_tools.tools()
+    except newest_tools.OutOfReachError as error:
+        pytest.skip(str(error))
+
+
 def render(values: dict[str, Any] | None = None, release: str = "everfly-operator") -> str:
     """Return what helm makes of the chart. Raise CalledProcessError."""
     done = subprocess.run(
-        [str(newest_tools.tools() / "helm"), "template", release, str(CHART),
+        [str(program_folder() / "helm"), "template", release, str(CHART),
          "--namespace", NAMESPACE, "--kube-version", "1.37.0", "--values", "-"],
         input=json.dumps(values or {}), capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
@@ -65,7 +72,7 @@ def manager(found: list[Any]) -> Any:
 def problems(files: Iterable[Path]) -> str:
     """Return what the newest Kubernetes finds wrong, a line each."""
     done = subprocess.run(
-        [str(newest_tools.tools() / "newest"), *map(str, files)],
+        [str(program_folder() / "newest"), *map(str, files)],
         capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     return done.stdout
@@ -149,7 +156,8 @@ def test_the_rules_of_the_definition_refuse_what_cannot_work(tmp_path: Path) -> 
     file = tmp_path / "wrong.yaml"
     file.write_text(yaml.safe_dump_all([_dragonfly(spec), _dragonfly({"snapshot": both})]))
     found = problems([CHART / "files" / "dragonflies.yaml", file])
-    assert found.replace(f"{file}: ", "").splitlines() == [
+    # Go walks the fields in any order.
+    assert sorted(found.replace(f"{file}: ", "").splitlines()) == [
         "unknown field spec.nonsense",
         "spec.pdb: Invalid value: minAvailable and maxUnavailable cannot be both set",
         "spec.replicas: Invalid value: -1: replicas cannot be negative",

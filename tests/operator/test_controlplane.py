@@ -1,7 +1,12 @@
 """The test ground itself: what a pod, a node and a link do there is what they do elsewhere."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from controlplane.cluster import Cluster
@@ -224,3 +229,50 @@ def test_a_projected_token_lets_a_pod_be_somebody(cluster: Cluster, client: Clie
         terminationGracePeriodSeconds=0,
     )
     start(client, "one", spec)
+
+
+def test_a_run_that_is_killed_leaves_no_process_network_mount_or_file(
+    kubernetes: Cluster, tmp_path: Path
+) -> None:
+    # The cluster of this test, in a process that is killed as a test run may be.
+    script = (
+        "import sys; from pathlib import Path; from controlplane.cluster import Cluster\n"
+        "cluster = Cluster(Path(sys.argv[1])).start(); print('up', flush=True); sys.stdin.read()"
+    )
+    home = Path(__file__).parent
+    folder = tmp_path / "cluster"
+    run = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": f"{home}:{home.parent}"},
+    )
+    assert run.stdout is not None
+    try:
+        assert run.stdout.readline() == b"up\n"
+        assert _processes_of(folder)
+    finally:
+        run.kill()
+        run.communicate()
+    until(lambda: not _processes_of(folder), 10, show=lambda: _processes_of(folder))
+    assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+    assert not Path("/tmp/hostpath_pv").exists()
+    left = {each.name for each in folder.iterdir()}
+    assert left == {"admin.kubeconfig", "boot.log", "cluster.json", "nodes", *_LOGS}
+
+
+_LOGS = {
+    f"{program}.log"
+    for program in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+}
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Return command lines of processes that see the folder of a cluster."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            mounts = (process / "mountinfo").read_text()
+            if f"{folder} /run/everfly/outside" in mounts:
+                found.append((process / "cmdline").read_bytes().decode()[:100])
+    return found

@@ -78,7 +78,7 @@ def _missing_to_build() -> str:
 def binaries() -> Path:
     """Return the folder of the programs; build them when they are not there.
 
-    Ask `missing` first. Raise subprocess.CalledProcessError or RuntimeError of the recipe.
+    Ask `missing` first. Raise what `recipe.build` raises.
     """
     place = cache()
     place.parent.mkdir(parents=True, exist_ok=True)

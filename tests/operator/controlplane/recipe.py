@@ -36,12 +36,20 @@ _OPENAPI_FOLDERS: Final = (
 )  # fmt: skip
 
 
+class OutOfReachError(Exception):
+    """Debian's packages cannot be fetched from here."""
+
+
 def build(work: Path, out: Path) -> None:
     """Leave `PROGRAMS` in `out`. Both folders exist and are empty.
 
-    Raise subprocess.CalledProcessError, or RuntimeError for a source that is not as expected.
+    Raise OutOfReachError, subprocess.CalledProcessError for a step that fails, or RuntimeError for
+    a source that is not as expected.
     """
-    _fetch(work)
+    try:
+        _fetch(work)
+    except subprocess.CalledProcessError as error:
+        raise OutOfReachError(f"no packages from here: {error}") from error
     source = work / "source"
     _patch(source, work / "tools")
     go = _Go(work, source)
