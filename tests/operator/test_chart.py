@@ -157,13 +157,13 @@ def test_the_rules_of_the_definition_refuse_what_cannot_work(tmp_path: Path) -> 
     file.write_text(yaml.safe_dump_all([_dragonfly(spec), _dragonfly({"snapshot": both})]))
     found = problems([CHART / "files" / "dragonflies.yaml", file])
     # Go walks the fields in any order.
-    assert sorted(found.replace(f"{file}: ", "").splitlines()) == [
+    assert set(found.replace(f"{file}: ", "").splitlines()) == {
         "unknown field spec.nonsense",
         "spec.pdb: Invalid value: minAvailable and maxUnavailable cannot be both set",
         "spec.replicas: Invalid value: -1: replicas cannot be negative",
         f"spec.snapshot: Invalid value: cron needs {_CLAIM}, {_EXISTING} or dir",
         f"spec.snapshot: Invalid value: {_CLAIM} and {_EXISTING} exclude each other",
-    ]
+    }
 
 
 _CLAIM = "persistentVolumeClaimSpec"
