@@ -242,27 +242,41 @@ def _introduction(deployment: Deployment) -> list[Text]:
         role = "primary" if instance is primary else "replica"
         lines.append(Text(f"  {instance.name:<12} {instance.address}  {role}"))
     lines.extend(Text(f"  {each.name:<12} {each.address}") for each in deployment.sentinels)
-    return [*lines, Text(), Text("Connect with redis-py:"), *_snippet(settings, endpoint), Text()]
-
-
-def _snippet(settings: Settings, endpoint: Member | None) -> list[Text]:
+    lines += [Text(), Text("Connect with redis-py:")]
     if endpoint is not None:
-        secret = f', password=open("{settings.directory}/password").read().strip()'
-        at = f'"{endpoint.address.host}", {endpoint.address.port}'
-        lines = (
+        lines += [
+            *_endpoint_snippet(settings, endpoint),
+            Text("or, if it is to ask the Sentinels:"),
+        ]
+    return [*lines, *_snippet(settings), Text()]
+
+
+def _endpoint_snippet(settings: Settings, endpoint: Member) -> list[Text]:
+    at = f'"{endpoint.address.host}", {endpoint.address.port}'
+    return [
+        Text(f"  {line}", style="cyan")
+        for line in (
             "import redis",
-            f"store = redis.Redis({at}{secret if settings.password else ''})",
+            f"store = redis.Redis({at}{_secret(settings)})",
             'store.set("greeting", "hello")',
         )
-        return [Text(f"  {line}", style="cyan") for line in lines]
+    ]
+
+
+def _snippet(settings: Settings) -> list[Text]:
     addresses = ", ".join(f'("{each.host}", {each.port})' for each in settings.sentinel_addresses)
-    secret = f', password=open("{settings.directory}/password").read().strip()'
     return [
         Text(f"  {line}", style="cyan")
         for line in (
             "from redis.sentinel import Sentinel",
             f"sentinel = Sentinel([{addresses}])",
-            f'store = sentinel.master_for("{settings.group}"{secret if settings.password else ""})',
+            f'store = sentinel.master_for("{settings.group}"{_secret(settings)})',
             'store.set("greeting", "hello")',
         )
     ]
+
+
+def _secret(settings: Settings) -> str:
+    if not settings.password:
+        return ""
+    return f', password=open("{settings.directory}/password").read().strip()'
