@@ -19,7 +19,7 @@ import socket
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 
 from everfly.wire.resp import (
     ErrorReply,
@@ -133,7 +133,7 @@ class ClientConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._slots: deque[_Slot] = deque()
-        self._waiting_size = 0  # Bytes of finished answers behind one that is awaited.
+        self._waiting_size = 0  # Bytes behind an answer that is awaited.
         self._later = 0
         self._has_barrier = False
         self._is_running = False
@@ -168,9 +168,9 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter the home, or be turned away."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=2**62)  # The home judges; nobody pauses writing.
+        # Not checked: the transports of uvloop are no subclasses.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=2**31 - 1)  # The home judges, nobody pauses writing.
         raw = transport.get_extra_info("socket")
         self.fd = raw.fileno()
         self.is_unix_socket = raw.family == socket.AF_UNIX

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from everfly.core.effects import Connect, Purpose
 from everfly.core.inputs import HelloSent, Input, Ponged
@@ -179,8 +179,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection (by the event loop)."""
-        assert isinstance(transport, asyncio.Transport)
-        self.take(transport)
+        # Not checked: the transports of uvloop are no subclasses.
+        self.take(cast("asyncio.Transport", transport))
 
     def take(self, transport: Wire) -> None:
         """Take the connection."""
