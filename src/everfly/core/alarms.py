@@ -42,6 +42,10 @@ class Alarms:
             heapq.heappop(instants)
         return None
 
+    def may_be_due(self, now: int) -> bool:
+        """Tell whether `earliest` may be `now` or before; cheaper than to find out."""
+        return bool(self._instants) and self._instants[0] <= now
+
     def pop_due(self, now: Instant) -> Timed | None:
         """Take one whose time has come, to look at it. Call until there is none.
 

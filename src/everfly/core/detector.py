@@ -135,13 +135,10 @@ def check_tilt(turn: Turn, deadline: Instant | None) -> bool:
     """
     state = turn.state
     policy = state.policy
-    is_late = deadline is not None and turn.now - deadline > policy.tilt_trigger
-    if not is_late and state.tilt_since is None:
-        return False
-    if is_late:
+    if deadline is not None and turn.now - deadline > policy.tilt_trigger:
         state.tilt_since = turn.now
         turn.proclaim(Event.TILT, "#tilt mode entered")
-    if state.tilt_since is not None and turn.now - state.tilt_since < policy.tilt_period:
+    if state.tilt_since is None or turn.now - state.tilt_since < policy.tilt_period:
         return False
     state.tilt_since = None
     turn.proclaim(Event.UNTILT, "#tilt mode exited")

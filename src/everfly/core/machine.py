@@ -91,8 +91,12 @@ class Machine:
 
     def step(self, now: Instant, input: Input) -> list[Effect]:
         """Take one fact or request, return what to do."""
-        turn = Turn(self._state, now)
-        if detector.check_tilt(turn, self.next_deadline()):
+        state = self._state
+        turn = Turn(state, now)
+        is_late = state.alarms.may_be_due(now - state.policy.tilt_trigger)
+        if (is_late or state.tilt_since is not None) and detector.check_tilt(
+            turn, self.next_deadline()
+        ):
             self._look_at_all(turn)
         # What comes thousands of times a second is asked for first, here and below.
         if isinstance(input, HelloHeard):
@@ -105,7 +109,8 @@ class Machine:
             topology.move_host(turn, input.host, input.ip)
         elif not isinstance(input, TimerExpired):
             requests.carry_out(turn, input)
-        self._look_where_due(turn)
+        if state.alarms.may_be_due(now):
+            self._look_where_due(turn)
         return turn.effects
 
     def next_deadline(self) -> Instant | None:

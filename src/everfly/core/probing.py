@@ -245,7 +245,7 @@ def _ask_for_info(turn: Turn, instance: Instance, leeway: int) -> None:
     if instance.info_is_pending:
         return
     policy = turn.state.policy
-    period = int(info_period(policy, instance, turn.now))
+    period: int = info_period(policy, instance, turn.now)
     if period == policy.info_period > policy.ping_period:
         period += leeway
     if instance.info_is_wanted or _is_due(turn, instance, instance.info_asked_at, period):

@@ -30,6 +30,9 @@ default, which a busy store fills in less time than a failover takes)."""
 PAUSE_WRITE_SINCE = (6, 2)
 """The version of Redis that brought CLIENT PAUSE WRITE."""
 
+INTEGER_DIGITS_MAX = 19
+"""Of a number of 64 bits."""
+
 _REPLICA_LINE = re.compile(r"slave\d{1,9}")
 _REPLICA_FIELDS_MIN = 2  # the old form: ip,port,state
 
@@ -116,9 +119,12 @@ def priority_of(fields: Mapping[str, str]) -> int:
 
 def integer(text: str | None) -> int | None:
     """Return the number, or None when there is none of a sensible length."""
-    if text is None or not re.fullmatch(r"-?[0-9]{1,19}", text):
+    if text is None:
         return None
-    return int(text)
+    digits = text.removeprefix("-")
+    # Not a pattern, which takes three times as long: it is asked five times for each INFO.
+    is_number = len(digits) <= INTEGER_DIGITS_MAX and digits.isascii() and digits.isdecimal()
+    return int(text) if is_number else None
 
 
 def known_history(replid: str) -> str:
