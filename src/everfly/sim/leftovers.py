@@ -1,0 +1,253 @@
+"""Judge what must not last: paused writes, primaries beside the one that all name, TILT, and being
+called down while answering.
+
+Most of it ends by itself some time, in which clients wait or write what will be lost.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from everfly.core.effects import Effect, PauseWrites, ResumeWrites
+from everfly.core.model import Address
+from everfly.sim.cluster import GROUP
+from everfly.sim.conduct import Conduct
+from everfly.sim.instance import SimInstance
+from everfly.sim.sentinel_host import SimSentinel
+from everfly.sim.world import Kind
+
+DEMOTED_MS: Final = 5_000
+"""A returned old primary is looked at within a second, and told at once."""
+LOOK_MS: Final = 500
+PAUSE_SLACK_MS: Final = 3_000
+HAND_OVER_MS: Final = 5_500
+"""`hand_over_limit` and `hand_over_grace`."""
+
+
+SLEPT_MS: Final = 3_500
+"""Longer than what makes a Sentinel enter TILT (2 s), by more than the time between two PINGs."""
+AWAKE_MS: Final = 300
+"""By then it has handled what it found when it awoke."""
+TILT_MS: Final = 31_000
+"""TILT lasts for 30 s."""
+LOADING_MS: Final = 1_700
+"""A Sentinel is connected again to a process that has run for so long."""
+_LEAP: Final = re.compile(r"clock leaps (\d+) ms ahead")
+
+
+@dataclass(slots=True, eq=False)
+class Leftovers:
+    """Adds its findings to a judge's."""
+
+    conduct: Conduct
+    _asides: dict[Address, int] = field(default_factory=dict)
+    """Primaries too many, and since when."""
+    _read: int = 0
+    """Lines of the trace that were looked at for sleepers."""
+    _paused_at: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.conduct.judge.deployment.observers.append(self.observe)
+        self.conduct.judge.deployment.world.after(LOOK_MS, self._look)
+
+    def observe(self, sentinel: SimSentinel, effect: Effect) -> None:
+        """Look at one effect as it is carried out."""
+        if isinstance(effect, PauseWrites):
+            self._watch_pause(sentinel)
+
+    # Pauses of writes.
+
+    def _watch_pause(self, sentinel: SimSentinel) -> None:
+        """Require that paused writes are let go again. If nothing comes between."""
+        deployment = self.conduct.judge.deployment
+        named = sentinel.announcement(GROUP)
+        primary = None if named is None else deployment.instances.get(named.primary)
+        if primary is None:
+            return
+        watch = _Pause(self.conduct.now, sentinel.life, primary, primary.life)
+        deployment.observers.append(partial(watch.observe, sentinel))
+        deployment.world.after(
+            HAND_OVER_MS + PAUSE_SLACK_MS, partial(self._judge_pause, sentinel, watch)
+        )
+
+    def _judge_pause(self, sentinel: SimSentinel, watch: "_Pause") -> None:
+        deployment = self.conduct.judge.deployment
+        deployment.observers[:] = [one for one in deployment.observers if not _is_of(one, watch)]
+        is_undisturbed = (
+            self.conduct.judge.mischief.disturbed_at <= watch.at
+            and not deployment.network.loss
+            and sentinel.life == watch.sentinel_life
+            and not sentinel.is_paused
+            and watch.primary.life == watch.primary_life
+            and watch.primary.pause_until > watch.at
+            and not watch.primary.is_paused
+        )
+        if is_undisturbed and not watch.is_over:
+            told = f"{sentinel.name} paused the writes of {watch.primary.name} at {watch.at} ms"
+            self.conduct.judge.complain("writes are let go again", told)
+
+    # Primaries too many.
+
+    def _look(self) -> None:
+        """Require that an old primary that is back is demoted at once. In quiet times."""
+        deployment = self.conduct.judge.deployment
+        deployment.world.after(LOOK_MS, self._look)
+        self._look_at_sleepers()
+        self._look_at_the_loading()
+        if not self.conduct.is_calm(DEMOTED_MS):
+            self._asides.clear()
+            return
+        asides = {one.address for one in deployment.instances.values() if self._is_aside(one)}
+        for address in list(self._asides):
+            if address not in asides:
+                del self._asides[address]
+        for address in asides:
+            since = self._asides.setdefault(address, self.conduct.now)
+            if self.conduct.now - since == DEMOTED_MS:
+                told = f"{address} is a primary beside the one that all name, for {DEMOTED_MS} ms"
+                self.conduct.judge.complain("an old primary is demoted at once", told)
+
+    # Sleepers.
+
+    def _look_at_sleepers(self) -> None:
+        """Require that who was stopped for longer enters TILT, and leaves it. Always."""
+        deployment = self.conduct.judge.deployment
+        ours = {sentinel.name: sentinel for sentinel in deployment.ours}
+        trace = deployment.world.trace
+        new, self._read = trace[self._read :], len(trace)
+        for mark in new:
+            if mark.who not in ours or mark.kind is not Kind.LIFE:
+                continue
+            if not self._has_company(ours[mark.who]):
+                # Nothing was due, so nothing was late.
+                self._paused_at.pop(mark.who, None)
+                continue
+            leap = _LEAP.match(mark.what)
+            if mark.what == "paused":
+                self._paused_at[mark.who] = mark.at
+            elif mark.what == "resumed":
+                slept = mark.at - self._paused_at.pop(mark.who, mark.at)
+                self._expect_tilt(ours[mark.who], mark.at, slept)
+            elif leap is not None:
+                self._expect_tilt(ours[mark.who], mark.at, int(leap[1]))
+        for sentinel in deployment.ours:
+            record = self.conduct.record(sentinel)
+            lasts = self.conduct.now - record.tilt_at
+            if record.is_watching_only and _is_awake(sentinel) and lasts >= TILT_MS:
+                told = f"{sentinel.name} has been in TILT for {lasts} ms"
+                self.conduct.judge.complain("TILT ends after 30 s", told)
+                record.is_watching_only = False
+
+    def _has_company(self, sentinel: SimSentinel) -> bool:
+        """Whether an instance answers its PINGs, so that another one is always due soon."""
+        deployment, down = self.conduct.judge.deployment, self.conduct.record(sentinel).down
+        return any(
+            instance.is_running
+            and not instance.is_paused
+            and instance.address not in down
+            and self.conduct.now - instance.started_at >= SLEPT_MS
+            and deployment.network.reaches(sentinel.name, instance.name)
+            for instance in deployment.instances.values()
+        )
+
+    def _expect_tilt(self, sentinel: SimSentinel, awoke_at: int, slept: int) -> None:
+        if slept >= SLEPT_MS:
+            world = self.conduct.judge.deployment.world
+            judge = partial(self._judge_tilt, sentinel, sentinel.life, awoke_at, slept)
+            world.after(AWAKE_MS, judge)
+
+    def _judge_tilt(self, sentinel: SimSentinel, life: int, awoke_at: int, slept: int) -> None:
+        record = self.conduct.record(sentinel)
+        is_same = _is_awake(sentinel) and sentinel.life == life
+        if is_same and sentinel.announcement(GROUP) is not None and record.tilt_at < awoke_at:
+            told = f"{sentinel.name} slept for {slept} ms, and does not say +tilt"
+            self.conduct.judge.complain("who slept enters TILT", told)
+
+    # The loading.
+
+    def _look_at_the_loading(self) -> None:
+        """Require that an instance that says LOADING is not down. Where it is reached."""
+        deployment = self.conduct.judge.deployment
+        if deployment.network.loss or deployment.network.slow:
+            return
+        for instance in deployment.instances.values():
+            has_run = self.conduct.now - instance.started_at
+            is_sure = (
+                instance.is_running
+                and instance.is_loading
+                and not instance.is_paused
+                and has_run >= LOADING_MS
+                and self.conduct.judge.mischief.disturbed_at <= instance.started_at
+            )
+            if is_sure:
+                self._judge_loading(instance)
+
+    def _judge_loading(self, instance: SimInstance) -> None:
+        deployment = self.conduct.judge.deployment
+        for sentinel in deployment.ours:
+            is_down = str(instance.address) in self.conduct.record(sentinel).silent
+            is_watching = self.conduct.record(sentinel).is_watching_only
+            reaches = deployment.network.reaches(sentinel.name, instance.name)
+            if is_down and reaches and _is_awake(sentinel) and not is_watching:
+                told = f"{sentinel.name} calls {instance.name} down, which says that it is loading"
+                self.conduct.judge.complain("who loads is not down", told)
+
+    # Primaries too many.
+
+    def _is_aside(self, instance: SimInstance) -> bool:
+        """Whether every Sentinel, itself well, knows a newer primary and reaches this one."""
+        deployment = self.conduct.judge.deployment
+        if instance.follows is not None or not instance.is_running or instance.is_paused:
+            return False
+        if instance.is_loading or self.conduct.now < instance.busy_until:
+            return False
+        return bool(deployment.ours) and all(
+            self._would_demote(sentinel, instance) for sentinel in deployment.ours
+        )
+
+    def _would_demote(self, sentinel: SimSentinel, instance: SimInstance) -> bool:
+        record = self.conduct.record(sentinel)
+        said = sentinel.announcement(GROUP) if sentinel.is_running else None
+        if said is None or sentinel.is_paused or record.is_watching_only:
+            return False
+        primary = self.conduct.judge.deployment.instances.get(said.primary)
+        return (
+            said.primary != instance.address
+            and primary is not None
+            and primary.is_running
+            and not primary.is_paused
+            and primary.follows is None
+            and record.switched_at is not None
+            and record.voted <= said.config_epoch
+            and instance.address not in record.down
+            and said.primary not in record.down
+            and self.conduct.judge.deployment.network.reaches(sentinel.name, instance.name)
+            and self.conduct.judge.deployment.network.reaches(sentinel.name, primary.name)
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Pause:
+    """A pause of writes that a Sentinel ordered."""
+
+    at: int
+    sentinel_life: int
+    primary: SimInstance
+    primary_life: str
+    is_over: bool = False
+
+    def observe(self, whose: SimSentinel, sentinel: SimSentinel, effect: Effect) -> None:
+        """Note that the Sentinel let writes go."""
+        if sentinel is whose and isinstance(effect, ResumeWrites):
+            self.is_over = True
+
+
+def _is_awake(sentinel: SimSentinel) -> bool:
+    return sentinel.is_running and not sentinel.is_paused
+
+
+def _is_of(observer: Callable[[SimSentinel, Effect], None], watch: _Pause) -> bool:
+    function = observer.func if isinstance(observer, partial) else observer
+    return getattr(function, "__self__", None) is watch
