@@ -60,6 +60,20 @@ def test_a_primary_that_restarts_empty_is_not_trusted() -> None:
     assert world.pods["p-0"].writes == world.acknowledged
 
 
+def test_a_primary_that_served_empty_for_long_while_nobody_looked_is_not_trusted_either() -> None:
+    world = ready_world()
+    world.kill("p-0")
+    world.start("p-0")
+    for pod in world.pods.values():
+        pod.last_facts = pod.answered_at = pod.failing_since = None
+        if pod.name != "p-0":
+            pod.link_down_since = Instant(world.now - 15_000)
+    before = set(world.acknowledged)
+    settle(world)
+    assert primary_of(world) != "p-0"
+    assert before <= data_of_primary(world)
+
+
 def test_a_primary_that_only_we_cannot_reach_is_left_alone() -> None:
     world = ready_world()
     world.pods["p-0"].is_heard = False

@@ -22,7 +22,9 @@ from controlplane.cluster import Cluster
 from lightkube import Client
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Endpoints, Event, Pod
+from lightkube.resources.storage_v1 import StorageClass
 from lightkube.types import PatchType
 
 from everfly.operator import names
@@ -52,7 +54,11 @@ class OperatorProcess:
             f"--health-probe-bind-address=127.0.0.1:{self.health_port}",
             *flags,
         ]
-        self.environment = {"WATCH_NAMESPACE": namespace, "POD_NAMESPACE": namespace}
+        self.environment = {
+            "WATCH_NAMESPACE": namespace,
+            "POD_NAMESPACE": namespace,
+            "POD_NAME": f"operator-{secrets.token_hex(4)}",
+        }
         self.log = folder / f"operator-{secrets.token_hex(3)}.log"
         self.child = self._start()
 
@@ -73,6 +79,15 @@ class OperatorProcess:
 
     def get(self, port: int, path: str) -> httpx2.Response:
         return httpx2.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+
+    def wait_ready(self) -> None:
+        """Return when it has seen everything, whether or not it holds the lease."""
+        until(
+            lambda: self.get(self.health_port, "/readyz").status_code == httpx2.codes.OK,
+            30,
+            show=self.child.log_tail,
+            despite=(httpx2.HTTPError,),
+        )
 
 
 @dataclass
@@ -238,6 +253,22 @@ def call(pod: Pod, *words: str | int, port: int = 6379) -> Any:
 def replication(pod: Pod) -> dict[str, str]:
     text = call(pod, "INFO", "REPLICATION", port=names.ADMIN_PORT).decode()
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def disks(client: Client) -> dict[str, Any]:
+    """Return a claim of a disk that outlives its pod."""
+    known = StorageClass(
+        metadata=ObjectMeta(name="disks"),
+        provisioner="kubernetes.io/host-path",
+        reclaimPolicy="Delete",
+    )
+    with contextlib.suppress(ApiError):  # one for all tests
+        client.create(known)
+    return {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "disks",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
 
 
 def why_astray(replica: Pod, primary: Pod) -> str:

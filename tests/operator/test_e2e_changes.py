@@ -1,5 +1,6 @@
 """What people ask of a data store: another size, another image, a rest, an exception."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from controlplane.images import DRAGONFLY, MISSING
 from lightkube import Client
 from lightkube.resources.apps_v1 import StatefulSet
 from lightkube.resources.core_v1 import Pod
-from stage import Store, Writer, call, is_ready, label, name_of, running, uid_of
+from stage import Store, Writer, call, disks, is_ready, label, name_of, running, uid_of
 
 from everfly.operator import names
 from processes import until
@@ -87,10 +88,7 @@ def test_an_image_that_does_not_exist_costs_one_replica_and_is_undone(store: Sto
 def test_one_instance_alone_is_restarted_with_its_snapshot(
     cluster: Cluster, client: Client, namespace: str, tmp_path: Path
 ) -> None:
-    claim = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Gi"}},
-    }
+    claim = disks(client)
     with running(cluster, client, namespace, tmp_path) as store:
         store.create(replicas=1, image=DRAGONFLY, snapshot={"persistentVolumeClaimSpec": claim})
         store.wait_well(1)
@@ -129,10 +127,7 @@ def test_a_fenced_primary_hands_over_and_a_fenced_pod_serves_nobody(store: Store
 def test_a_hibernated_data_store_wakes_with_its_data(
     cluster: Cluster, client: Client, namespace: str, tmp_path: Path
 ) -> None:
-    claim = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Gi"}},
-    }
+    claim = disks(client)
     with running(cluster, client, namespace, tmp_path) as store:
         store.create(image=DRAGONFLY, snapshot={"persistentVolumeClaimSpec": claim})
         store.wait_well(3)
@@ -181,8 +176,6 @@ def test_a_resource_that_is_wrong_says_so_and_keeps_its_primary(
     store.wait(lambda: "InvalidSpec" in store.reasons(), 20)
     old = store.primary()
     with Writer(store):
-        import signal  # noqa: PLC0415
-
         cluster.signal(old, signal.SIGKILL)
         store.wait(lambda: name_of(store.primary()) != name_of(old), 20)
 
@@ -191,10 +184,7 @@ def test_a_volume_that_cannot_be_changed_is_told_only_when_it_was_changed(
     store: Store, client: Client
 ) -> None:
     assert "ImmutableField" not in store.reasons()
-    claim = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Gi"}},
-    }
+    claim = disks(client)
     store.change(snapshot={"persistentVolumeClaimSpec": claim})
     store.wait(lambda: "ImmutableField" in store.reasons(), 20)
     assert client.get(StatefulSet, store.name).spec is not None

@@ -120,9 +120,11 @@ def is_promoted(view: GroupView, member: Member) -> bool:
 
 
 def _was_cut_off(view: GroupView, member: Member) -> bool:
-    primary = view.primary
+    primary, lineage = view.primary, view.record.lineage
     if member.link_down_since is None or primary is None or primary.contact.answered_at is None:
         return False
+    if lineage is None or primary.facts is None or primary.facts.history != lineage.history:
+        return False  # who answered has restarted: it served other data
     missed = primary.contact.answered_at - member.link_down_since
     return missed > view.policy.stale_after
 

@@ -25,7 +25,7 @@ from everfly.operator.deeds import Tools
 from everfly.operator.events import Events
 from everfly.operator.inventory import Inventory
 from everfly.operator.keeper import Keeper
-from everfly.operator.lease import Lease, NoLease
+from everfly.operator.lease import Candidate, Lease, NoLease
 from everfly.operator.metrics import Metrics
 from everfly.operator.resources import Around
 from everfly.operator.settings import Bind, Settings, new_identity
@@ -75,7 +75,8 @@ class Operator:
         self._lease: LeaseLike = NoLease()
         if settings.elects_leader:
             place = (settings.own_namespace or self._api.namespace, names.LEASE_NAME)
-            self._lease = Lease(self._api, place, new_identity())
+            candidate = Candidate(new_identity(settings.own_pod), settings.own_pod)
+            self._lease = Lease(self._api, place, candidate)
         self._around = Around(
             default_image=settings.image, operator_namespace=settings.own_namespace
         )

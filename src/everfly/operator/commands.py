@@ -77,6 +77,7 @@ def operator(**options: Any) -> None:
             kubeconfig=options["kubeconfig"],
             namespaces=namespaces_of(os.environ),
             own_namespace=own_namespace_of(os.environ),
+            own_pod=os.environ.get("POD_NAME", ""),
         )
         asyncio.run(run_until_told(settings))
     except EverflyError as error:

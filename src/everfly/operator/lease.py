@@ -37,6 +37,16 @@ class LeaseTimes:
     retry_s: float = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who wants the lease."""
+
+    identity: str
+    """Of this process; no other one ever had it."""
+    pod: str = ""
+    """In which it runs, if that is known: in one pod one operator runs at a time."""
+
+
 class Lease:
     """One candidate for a lease. `run` it until cancelled; ask `holds` before each deed."""
 
@@ -44,13 +54,15 @@ class Lease:
         self,
         api: Api,
         place: tuple[str, str],
-        identity: str,
+        candidate: Candidate,
+        *,
         times: LeaseTimes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._namespace, self._name = place
-        self.identity: Final = identity
+        self.identity: Final = candidate.identity
+        self._own_pod = candidate.pod
         self._times = times or LeaseTimes()
         self._clock = clock
         self._renewed_at: float | None = None
@@ -134,10 +146,10 @@ class Lease:
         spec = lease.get("spec") or {}
         self._note(spec, began)
         holder = spec.get("holderIdentity") or ""
-        if holder == self.identity and self._renewed_at is None:
-            # Of a former life under the same name: a term of its own, whatever that one still does.
+        if self._own_pod and holder.rpartition("_")[0] == self._own_pod and holder != self.identity:
+            # The platform starts a container anew only after the former process has ended.
             holder = ""
-        elif holder and holder != self.identity and began - self._seen_at < self._times.duration_s:
+        if holder not in ("", self.identity) and began - self._seen_at < self._times.duration_s:
             self._lose()
             return
         transitions = int(spec.get("leaseTransitions") or 0)
