@@ -15,15 +15,30 @@ from everfly.sim.story import events_of
 from everfly.sim.story_words import names_of_run_ids
 from everfly.sim.world import Kind, Mark, Message
 
-_ROUTINE: Final = frozenset(
-    {"", "SendPing", "Ponged", "SendInfo", "InfoReceived", "HelloSent", "ChannelHeard"}
+_ORDERS: Final = frozenset(
+    {
+        "Reconfigure",
+        "Reconfigured",
+        "TakeOver",
+        "TakeOverAnswered",
+        "PauseWrites",
+        "ResumeWrites",
+        "PauseAnswered",
+        "SendScriptKill",
+        "ScriptKilled",
+        "again Reconfigure",
+        "DFLY TAKEOVER",
+        "PSYNC FAILOVER",
+    }
 )
-"""Messages that say nothing new nearly always."""
-_HELLOS: Final = frozenset({"Hello", "SendHello", "HelloHeard"})
+"""Messages that change what an instance is, and their answers."""
+_HELLOS: Final = frozenset({"Hello", "SendHello", "+switch-master"})
 _VOTES: Final = frozenset({"Ask", "AskReplied", "VoteRequested", "Vote"})
 
-_ENDS: Final = {"killed": "down", "crashed": "down", "paused": "paused"}
-"""Word of a LIFE line -> the state that begins. Everything else that is said of a life ends it."""
+_STOPS: Final = {"killed": "down", "crashed": "down", "paused": "paused"}
+"""Word of a LIFE line -> the state that begins."""
+_STARTS: Final = frozenset({"started", "restarted", "resumed"})
+"""Words of LIFE lines that end it."""
 
 WINDOW_MAX_MS: Final = 8_000
 """Of the picture in detail: more, and arrows become a wall."""
@@ -93,8 +108,7 @@ class Picture:
 
 def picture_of(outcome: Outcome) -> Picture:
     """Return the lanes of a world."""
-    plan = outcome.plan
-    end = plan.safety_ms + plan.liveness_ms
+    end = outcome.ended_at
     names = _names(outcome)
     lanes = tuple(_lane(name, outcome.trace, end, is_first) for name, is_first in names)
     return Picture(
@@ -109,7 +123,7 @@ def window_of(outcome: Outcome) -> tuple[int, int]:
     """Return the part of the time that is worth a closer look: around the broken rule, or around
     the first failover, or the beginning.
     """
-    end = outcome.plan.safety_ms + outcome.plan.liveness_ms
+    end = outcome.ended_at
     if outcome.violations:
         at = outcome.violations[0].at
         causes = [fault.at for fault in outcome.faults if fault.at <= at]
@@ -154,7 +168,9 @@ def _lane(name: str, trace: tuple[Mark, ...], end: int, is_first: bool) -> Lane:
         was = state
         if mark.kind is Kind.LIFE:
             first = mark.what.split(" ")[0]
-            state = _ENDS.get(first, role)
+            if " as a replica" in mark.what or " as a primary" in mark.what:
+                role = "primary" if mark.what.endswith(" as a primary") else "replica"
+            state = _STOPS.get(first, role if first in _STARTS else state)
         elif mark.kind is Kind.ROLE and mark.what.startswith("SLAVEOF"):
             role = "primary" if mark.what == "SLAVEOF NO ONE" else "replica"
             state = role if state not in {"paused", "down"} else state
@@ -187,14 +203,12 @@ def _arrows(outcome: Outcome) -> Iterator[Arrow]:
     known = names_of_run_ids(outcome.trace)
     for message in outcome.messages:
         word = message.text.partition("(")[0]
-        if word in _ROUTINE:
-            kind = "routine"
-        elif word in _HELLOS:
-            kind = "hello"
+        if word in _ORDERS:
+            kind = "order"
         elif word in _VOTES:
             kind = "vote"
         else:
-            kind = "order"
+            kind = "hello" if word in _HELLOS else "routine"
         yield Arrow(message, kind, _short(message.text, known))
 
 

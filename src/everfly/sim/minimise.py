@@ -1,8 +1,9 @@
 """Shrink a failing world to the least that still breaks the same rule.
 
 In this order, as each makes the next cheaper: the time after the violation, the faults (delta
-debugging: halves first, then ever smaller parts, until no single fault can go), their durations,
-Sentinels and replicas, the network and the disk, and what was cut off once more.
+debugging: halves first, then ever smaller parts, until no single fault can go), Sentinels and
+replicas, what else makes the world special (the network, the disk, the engine), the durations of
+faults (last, as short ones leave nothing to spare); and all of it once more, until nothing can go.
 
 Rules: a smaller world counts when it breaks the same rule, not just any; the same seed always gives
 the same result, unless time runs out, and then the best so far; the world that is given back was
@@ -13,7 +14,7 @@ Source of the second step: Zeller and Hildebrandt, Simplifying and Isolating Fai
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from everfly.sim.cluster import Deployment, Shape
@@ -21,11 +22,19 @@ from everfly.sim.faults import Fault
 from everfly.sim.run import Outcome, Plan, run_plan
 from everfly.sim.world import World
 
+KEPT: Final = frozenset({"sentinels", "replicas", "quorum", "down_after", "failover_timeout"})
+"""Parts of a shape that say what was set up, not what it went through."""
+
 TAIL_MS: Final = 100
 """Kept after the violation: what it did to the Sentinels shows at once."""
 
 LIMIT_S: Final = 120.0
 """Default limit: a few hundred worlds, of which a world of eight faults needs half."""
+
+END_RULES: Final = frozenset(
+    {"converges", "fails over in time", "acknowledged writes survive", "a switchover loses nothing"}
+)
+"""Rules about how a world ends: a shorter one would break them for no other reason."""
 
 DURATIONS_MS: Final = (1, 10, 100, 500, 1_000, 2_000, 5_000)
 """Tried for each fault, from the shortest on: round numbers are easier to talk about."""
@@ -97,9 +106,9 @@ def minimise(
         for name, step in (
             ("the time after the violation", _cut_tail),
             ("faults", _fewer_faults),
-            ("durations of faults", _shorter_faults),
             ("Sentinels and replicas", _fewer_processes),
-            ("network and disk", _calmer),
+            ("what else is special", _calmer),
+            ("durations of faults", _shorter_faults),
         ):
             search.progress.step = name
             step(search)
@@ -107,21 +116,19 @@ def minimise(
 
 
 def _cut_tail(search: _Search) -> None:
-    """End the world where the rule is broken, if it was broken before the end."""
+    """End the world where the rule is broken, or heal it as soon as the last fault allows."""
     plan = search.best.plan
-    broken = [one.at for one in search.best.violations if search.rule in {one.rule, ""}]
-    if not broken:
+    broken = [one for one in search.best.violations if search.rule in {one.rule, ""}]
+    if broken and broken[0].rule not in END_RULES:
+        at = broken[0].at + TAIL_MS
+        if at < plan.safety_ms:
+            search.is_smaller_enough(replace(plan, safety_ms=at, liveness_ms=0))
+        elif at < plan.safety_ms + plan.liveness_ms:
+            search.is_smaller_enough(replace(plan, liveness_ms=at - plan.safety_ms))
         return
-    at = min(broken) + TAIL_MS
-    if at < plan.safety_ms:
-        search.is_smaller_enough(replace(plan, safety_ms=at, liveness_ms=0))
-    elif at < plan.safety_ms + plan.liveness_ms:
-        search.is_smaller_enough(replace(plan, liveness_ms=at - plan.safety_ms))
-    else:
-        # It is the end itself that is judged: heal as soon as the last fault allows.
-        last = max((fault.at + fault.duration for fault in plan.faults), default=0)
-        if last + TAIL_MS < plan.safety_ms:
-            search.is_smaller_enough(replace(plan, safety_ms=last + TAIL_MS))
+    last = max((fault.at + fault.duration for fault in plan.faults), default=0)
+    if last + TAIL_MS < plan.safety_ms:
+        search.is_smaller_enough(replace(plan, safety_ms=last + TAIL_MS))
 
 
 def _fewer_faults(search: _Search) -> None:
@@ -170,11 +177,17 @@ def _fewer_processes(search: _Search) -> None:
 
 def _smaller_shapes(shape: Shape) -> Iterator[Shape]:
     """Return shapes with fewer processes, the smallest first."""
-    for sentinels in range(1, shape.sentinels + 1):
+    # A lone Sentinel asks nobody, so rules about votes have nothing to judge.
+    for sentinels in range(2, shape.sentinels + 1):
         for replicas in range(1, shape.replicas + 1):
             if (sentinels, replicas) != (shape.sentinels, shape.replicas):
-                quorum = min(shape.quorum, sentinels)
-                yield replace(shape, sentinels=sentinels, replicas=replicas, quorum=quorum)
+                yield replace(
+                    shape,
+                    sentinels=sentinels,
+                    replicas=replicas,
+                    quorum=min(shape.quorum, sentinels),
+                    never_promoted=min(shape.never_promoted, replicas - 1),
+                )
 
 
 def _names(seed: int, shape: Shape) -> set[str]:
@@ -191,10 +204,13 @@ def _is_possible(fault: Fault, names: set[str], plan: Plan) -> bool:
 
 
 def _calmer(search: _Search) -> None:
+    """Take away what makes the world special, one thing at a time."""
+    for ending in ({"dies_again": False}, {"absent": ()}):
+        search.is_smaller_enough(replace(search.best.plan, **ending))
     calm = Shape()
-    for name in ("loss", "latency_ms", "disk_ms", "engine"):
-        value = getattr(calm, name)
+    for one in fields(Shape):
         shape = search.best.shape
-        if getattr(shape, name) != value:
+        value = getattr(calm, one.name)
+        if one.name not in KEPT and getattr(shape, one.name) != value:
             plan = search.best.plan
-            search.is_smaller_enough(replace(plan, shape=replace(shape, **{name: value})))
+            search.is_smaller_enough(replace(plan, shape=replace(shape, **{one.name: value})))

@@ -123,7 +123,7 @@ def _legend(*, with_arrows: bool) -> str:
                 ("order", "order to an instance, and its answer"),
                 ("vote", "question to a Sentinel, and its answer"),
                 ("hello", "hello"),
-                ("routine", "PING, INFO and their answers"),
+                ("routine", "PING, INFO, replication, clients"),
                 ("order lost", "dashed: never arrived"),
             )
         ]

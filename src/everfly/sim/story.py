@@ -22,10 +22,10 @@ MERGED_MS: Final = 1_000
 
 CLOSE_MS: Final = 5_000
 """What happened so shortly before the violation is likely to be its cause."""
-CLOSE_BONUS: Final = 4
+CLOSE_BONUS: Final = 20
 AFTER_MS: Final = 100
 """What comes later than this after the first violation is hardly its cause."""
-AFTER_PENALTY: Final = 6
+AFTER_PENALTY: Final = 45
 
 ALWAYS: Final = 100
 """Weight of what is never left out while there is room for anything."""
@@ -83,7 +83,7 @@ def about(outcome: Outcome) -> str:
     plan = outcome.plan
     count = len(plan.faults)
     faults = "no fault" if count == 0 else f"{count} fault{'s' if count > 1 else ''}"
-    length = (plan.safety_ms + plan.liveness_ms) / 1000
+    length = outcome.ended_at / 1000
     return f"seed {plan.seed}: {describe(plan.shape)}; {faults} in {length:g} s"
 
 

@@ -74,6 +74,10 @@ _SILENT: Final = frozenset(
 )
 """Steps on the way, and what comes at each start: other lines tell the same."""
 
+_ENDS: Final = 35
+"""Weight of the end of a fault: its beginning says for how long it is."""
+_REASON: Final = 12
+"""Weight of why something is down: mostly, that it was silent."""
 _OF_REPLICAS: Final = 14
 """Weight of replicas and peers found down or well: rarely the point."""
 
@@ -85,6 +89,10 @@ def in_words(mark: Mark, run_ids: Mapping[str, str]) -> tuple[int, str] | None:
     match mark.kind:
         case Kind.NOTICE:
             return _notice(text)
+        case Kind.FAULT if text.startswith("end of "):
+            return _ENDS, text
+        case Kind.DECISION if " is subjectively down; " in text:
+            return _REASON, text
         case Kind.FAULT:
             # It says its own instant first, which is that of the line.
             text = text.removeprefix(f"{mark.at} ms: ")
