@@ -113,6 +113,8 @@ enum Ending {
     NotKept,
     /// Like one that failed before: a command of it was not taken.
     Failed,
+    /// Whether it had begun is not known: its commands may have been executed at once.
+    Unknown,
 }
 
 impl Ending {
@@ -121,6 +123,7 @@ impl Ending {
             Self::Null => texts::null(is_resp3),
             Self::NotKept => texts::EXEC_NOT_KEPT,
             Self::Failed => texts::EXEC_ABORTED,
+            Self::Unknown => Line::Borrowed(AMBIGUOUS),
         }
     }
 }
@@ -137,8 +140,6 @@ pub struct Session {
     transaction: Option<Box<Transaction>>,
     /// MULTI was accepted and neither EXEC nor DISCARD.
     is_in_multi: bool,
-    /// MULTI was granted to this user.
-    may_multi: bool,
     unanswered_multis: u32,
     /// A transaction that only we know of, and how it will end.
     local: Option<Ending>,
@@ -339,10 +340,8 @@ impl Session {
     fn answered(&mut self, verb: Verb, request: &[u8], kind: Kind) {
         match verb {
             Verb::Multi => self.multi_answered(kind),
-            Verb::Exec => self.forget_transaction(),
-            // Who may not DISCARD is still in the transaction, and RESET may not be known.
-            Verb::Discard | Verb::Reset if matches!(kind, Kind::Error(_)) => self.not_ended(),
-            Verb::Discard => self.forget_transaction(),
+            Verb::Exec | Verb::Discard | Verb::Reset if is_unended(kind) => self.not_ended(),
+            Verb::Exec | Verb::Discard => self.forget_transaction(),
             Verb::Hello => self.hello_answered(request, kind),
             Verb::Id if kind == Kind::Integer => self.is_named = true,
             // Whatever it was, it was accepted, and may have been more than is known here.
@@ -355,7 +354,6 @@ impl Session {
     fn multi_answered(&mut self, kind: Kind) {
         self.unanswered_multis = self.unanswered_multis.saturating_sub(1);
         if kind == Kind::Simple {
-            self.may_multi = true;
             self.transaction = Some(Box::default());
         } else if self.unanswered_multis == 0 && self.transaction.is_none() {
             // Not in one after all: what was sent after it is executed at once.
@@ -418,8 +416,6 @@ impl Session {
             password: Secret::new(password),
         });
         self.is_authenticated = true;
-        // Another user may have other rights.
-        self.may_multi = false;
     }
 
     // HELLO [version [AUTH user password] [SETNAME name]]
@@ -482,6 +478,14 @@ impl Session {
             ..Self::default()
         };
     }
+}
+
+// Whether a transaction goes on after this reply to what should end it. Errors do not end one, but
+// for those that say so: EXEC and DISCARD without MULTI, DISCARD that the user may not use, RESET
+// that is not known; and EXEC that Dragonfly refuses while it is taken over.
+fn is_unended(kind: Kind) -> bool {
+    let ends = [ErrorKind::ExecRefused, ErrorKind::ExecAborted];
+    matches!(kind, Kind::Error(error) if !ends.contains(&error))
 }
 
 fn is_on(word: Option<&[u8]>) -> bool {

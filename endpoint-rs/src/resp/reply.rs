@@ -144,6 +144,13 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Return whether it answers a request, or a part of one: replies that are kept back come
+    /// before it.
+    #[must_use]
+    pub fn is_confirmation(self) -> bool {
+        !matches!(self, Self::Message | Self::Invalidate | Self::Other)
+    }
+
     fn of(word: &[u8]) -> Self {
         match word {
             b"message" | b"pmessage" | b"smessage" => Self::Message,

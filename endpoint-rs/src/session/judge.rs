@@ -119,6 +119,7 @@ impl Session {
                     self.local = None;
                     self.is_watch_broken = false;
                 }
+                _ if self.local == Some(Ending::Unknown) => {}
                 _ if self.local.is_some() => self.local = Some(Ending::Failed),
                 _ => {
                     if let Some(transaction) = &mut self.transaction {
@@ -147,6 +148,11 @@ impl Session {
             let line = if command.verb == Verb::Quit { texts::OK } else { texts::NOTHING };
             return Verdict::Answer(Answer { line: self.voiced(line), closes: true });
         }
+        if command.verb == Verb::Reset && self.local == Some(Ending::Unknown) {
+            // Its answer would say that nothing was executed.
+            let line = self.voiced(Line::Borrowed(super::AMBIGUOUS));
+            return Verdict::Answer(Answer { line, closes: true });
+        }
         if let Some(line) = self.local_answer(command) {
             return self.answer(line);
         }
@@ -168,9 +174,7 @@ impl Session {
         match command.verb {
             Verb::Reply => match reply_mode(request) {
                 // It is heard: the switch is thrown before it is answered.
-                Some(ReplyMode::On) => {
-                    Verdict::Answer(Answer { line: texts::OK, closes: false })
-                }
+                Some(ReplyMode::On) => Verdict::Answer(Answer { line: texts::OK, closes: false }),
                 Some(_) => self.answer(texts::NOTHING),
                 None => self.answer(texts::SYNTAX_ERROR),
             },
@@ -219,6 +223,7 @@ impl Session {
         match (self.local, command.verb) {
             (_, Verb::Reset) => None,
             (Some(ending), Verb::Exec) => Some(ending.line(self.is_resp3())),
+            (Some(Ending::Unknown), Verb::Discard) => Some(Line::Borrowed(super::AMBIGUOUS)),
             (Some(_), Verb::Discard) => Some(texts::OK),
             (Some(_), Verb::Multi) => Some(texts::NESTED_MULTI),
             (Some(_), Verb::Watch) => Some(texts::WATCH_IN_MULTI),
@@ -257,8 +262,9 @@ impl Session {
     fn accept_answered(&mut self, verb: Verb, request: &Request<'_>) {
         match verb {
             Verb::Exec | Verb::Discard => {
+                let is_told = verb == Verb::Exec || self.local != Some(Ending::Unknown);
+                self.is_watch_broken &= !is_told;
                 self.local = None;
-                self.is_watch_broken = false;
             }
             Verb::Multi if self.is_watch_broken => {
                 self.local.get_or_insert(Ending::Null);

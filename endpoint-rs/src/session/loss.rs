@@ -11,7 +11,7 @@ use crate::resp::reply::{ErrorKind, Kind};
 
 use super::pubsub::Left;
 use super::texts::{self, AMBIGUOUS, AMBIGUOUS_READ, Line};
-use super::{Ending, Mark, Session, is_pubsub, is_queued_in_multi, is_stateful};
+use super::{Ending, Mark, Session, is_pubsub, is_stateful};
 
 /// A request without an answer.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,8 @@ struct Walk<'a, 'b> {
     is_consumed: bool,
     /// The transaction has a command that was refused: EXEC cannot have succeeded.
     has_refused: bool,
+    /// Where transactions begin of which it is not known whether they had begun.
+    unknown: Vec<usize>,
     close: Option<&'static str>,
 }
 
@@ -129,6 +131,7 @@ impl Session {
             is_watch_broken,
             is_consumed: matches!(place, Place::Local(_)),
             has_refused: self.transaction.as_ref().is_some_and(|kept| kept.has_failed),
+            unknown: Vec::new(),
             close: None,
         }
     }
@@ -136,6 +139,13 @@ impl Session {
     fn fate(&mut self, walk: &mut Walk<'_, '_>, number: usize, each: Lost<'_>) -> Fate {
         let verb = each.command.verb;
         if verb == Verb::Reset {
+            let may_have_run = |each: &Lost<'_>| each.is_written && !each.is_refused;
+            if each.is_refused && walk.lost[number + 1..].iter().any(may_have_run) {
+                walk.close = Some("a RESET was refused, and what followed may have been executed");
+            }
+            if walk.place == Place::Local(Ending::Unknown) {
+                walk.close = Some("a RESET ends what may have been executed");
+            }
             walk.place = Place::Outside;
             walk.is_watch_broken = false;
             return Fate::Again;
@@ -146,15 +156,9 @@ impl Session {
             Place::Outside => {}
         }
         match verb {
-            Verb::Multi if walk.is_watch_broken => {
-                walk.place = Place::Local(Ending::Null);
-                Fate::Answer(texts::OK)
-            }
-            Verb::Multi => {
-                walk.place = Place::Inside(Some(number));
-                walk.has_refused = each.is_refused;
-                Fate::Again
-            }
+            // It was refused, so what came after it was no transaction to the instance.
+            Verb::Multi if each.is_refused && walk.may_have_run_after(number) => Fate::Again,
+            Verb::Multi => self.begin_transaction(walk, number),
             Verb::Unwatch if walk.is_watch_broken => {
                 walk.is_watch_broken = false;
                 Fate::Answer(texts::OK)
@@ -175,6 +179,25 @@ impl Session {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "one of the ways of `fate`")]
+    fn begin_transaction(&self, walk: &mut Walk<'_, '_>, number: usize) -> Fate {
+        let each = walk.lost[number];
+        walk.has_refused = each.is_refused;
+        let may_be_refused = each.is_written && !each.is_refused;
+        if may_be_refused && walk.may_have_run_after(number) && !walk.is_exec_written(number) {
+            // Then what follows was executed at once.
+            walk.unknown.push(number);
+            walk.place = Place::Local(Ending::Unknown);
+            return Fate::Answer(texts::OK);
+        }
+        if walk.is_watch_broken {
+            walk.place = Place::Local(Ending::Null);
+            return Fate::Answer(texts::OK);
+        }
+        walk.place = Place::Inside(Some(number));
+        Fate::Again
+    }
+
     fn fate_inside(&self, walk: &mut Walk<'_, '_>, begun: Option<usize>, number: usize) -> Fate {
         let each = walk.lost[number];
         walk.has_refused |= each.is_refused;
@@ -192,18 +215,7 @@ impl Session {
                 walk.groups.push(Group { begun, end: number });
                 Fate::Again
             }
-            verb => {
-                // A user who may not use MULTI has had this executed at once.
-                let is_proved = self.may_multi
-                    || begun.is_none()
-                    || each.is_refused
-                    || !each.is_written
-                    || each.command.class.has(Class::READ);
-                if !is_proved && is_queued_in_multi(verb) && !walk.is_exec_written(number) {
-                    walk.close = Some("it is not known whether its transaction had begun");
-                }
-                Fate::Again
-            }
+            _ => Fate::Again,
         }
     }
 
@@ -215,6 +227,9 @@ impl Session {
                 walk.is_watch_broken = false;
                 walk.forget_watches(number);
                 // It may have been executed, whatever was watched.
+                if ending == Ending::Unknown {
+                    return Fate::Ambiguous(AMBIGUOUS);
+                }
                 if each.is_written && !each.is_refused && !walk.has_refused {
                     return Fate::Ambiguous(AMBIGUOUS);
                 }
@@ -222,6 +237,9 @@ impl Session {
             }
             Verb::Discard => {
                 walk.place = Place::Outside;
+                if ending == Ending::Unknown {
+                    return Fate::Ambiguous(AMBIGUOUS);
+                }
                 walk.is_watch_broken = false;
                 walk.forget_watches(number);
                 Fate::Answer(texts::OK)
@@ -274,6 +292,17 @@ impl Walk<'_, '_> {
             .is_some_and(|end| end.command.verb == Verb::Exec && end.is_written)
     }
 
+    // Whether the transaction that should begin at `number` has a write that may have been executed
+    // without it.
+    fn may_have_run_after(&self, number: usize) -> bool {
+        self.lost[number + 1..]
+            .iter()
+            .take_while(|each| {
+                !matches!(each.command.verb, Verb::Exec | Verb::Discard | Verb::Reset)
+            })
+            .any(|each| each.is_written && !each.is_refused && !each.command.class.has(Class::READ))
+    }
+
     // Let nothing happen after what the client asked for later.
     fn keep_order(&mut self) {
         let mut may_have_run = false;
@@ -283,7 +312,7 @@ impl Walk<'_, '_> {
             after = number;
             let group = self.groups.iter().find(|group| group.end == number).copied();
             if let Some(group) = group {
-                if may_have_run && self.lost[number].command.verb == Verb::Exec {
+                if may_have_run {
                     self.give_up(group);
                 }
                 after = group.begun.unwrap_or(0);
@@ -291,7 +320,7 @@ impl Walk<'_, '_> {
             }
             let each = &self.lost[number];
             let is_again = self.fates[number] == Fate::Again;
-            if matches!(self.fates[number], Fate::Ambiguous(_)) {
+            if matches!(self.fates[number], Fate::Ambiguous(_)) || self.unknown.contains(&number) {
                 may_have_run = true;
             } else if is_again && may_have_run && each.is_refused {
                 self.fates[number] = Fate::Refusal;
@@ -305,9 +334,12 @@ impl Walk<'_, '_> {
     fn give_up(&mut self, group: Group) {
         self.is_consumed |= group.begun.is_none();
         self.answer_all(group);
-        let is_refused = self.lost[group.end].is_refused;
-        self.fates[group.end] =
-            if is_refused { Fate::Refusal } else { Fate::Answer(texts::EXEC_ABORTED) };
+        let end = &self.lost[group.end];
+        self.fates[group.end] = match end.command.verb {
+            _ if end.is_refused => Fate::Refusal,
+            Verb::Exec => Fate::Answer(texts::EXEC_ABORTED),
+            _ => Fate::Answer(texts::OK),
+        };
     }
 
     // Answer what a transaction whose EXEC is not sent again must have answered before it.
