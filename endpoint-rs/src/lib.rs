@@ -16,6 +16,8 @@ pub mod plane;
 pub mod proxy_protocol;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(feature = "python")]
+mod python_config;
 pub mod replicas;
 pub mod resp;
 pub mod session;

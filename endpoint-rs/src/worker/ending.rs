@@ -1,8 +1,11 @@
-//! The end of a worker: clients finish what is under way, then all is closed.
+//! Ends: of clients that are silent for too long, and of the worker itself, whose clients finish
+//! what is under way first.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use super::Worker;
+use super::{SWEEP, Worker};
+use crate::client::Wait;
 
 impl Worker {
     /// Take nothing more from clients that owe us nothing, and let the others finish.
@@ -29,5 +32,48 @@ impl Worker {
     /// Return when a worker that is stopping has to look again.
     pub(super) fn stop_deadline(&self) -> Option<std::time::Instant> {
         self.is_stopping.then(|| self.shared.instant(self.shared.stop_at_ms.load(Relaxed)))
+    }
+
+    /// Close what has been silent or unfinished for too long, and let unneeded connections go.
+    pub(super) fn sweep(&mut self) {
+        self.next_sweep = self.now + SWEEP;
+        self.accept_stranded();
+        self.tidy_held();
+        let limits = self.shared.config.limits;
+        let now = self.now;
+        let mut over = Vec::new();
+        for (index, client) in &self.clients {
+            let silent = now.saturating_duration_since(client.heard);
+            let is_over = |limit: Duration| limit > Duration::ZERO && silent > limit;
+            if (!client.has_spoken && is_over(limits.handshake))
+                || (client.framer.is_inside() && client.wait == Wait::No && is_over(limits.partial))
+            {
+                over.push((index, "limits.handshake_ms or limits.partial_ms"));
+            } else if client.outstanding == 0
+                && client.parked.is_empty()
+                && client.wait == Wait::No
+                && !client.session.is_subscribed()
+                && is_over(limits.idle)
+            {
+                over.push((index, "limits.idle_ms"));
+            }
+        }
+        for (index, limit) in over {
+            self.close_by_limit(index, limit);
+        }
+        self.let_connections_go();
+    }
+
+    /// Close clients that have nothing under way and nothing that a reconnect would lose.
+    pub(super) fn close_idle(&mut self) {
+        let idle: Vec<usize> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.is_idle() && !client.session.is_engaged())
+            .map(|(index, _)| index)
+            .collect();
+        for index in idle {
+            self.close_client(index);
+        }
     }
 }

@@ -1,24 +1,15 @@
-//! The way of a client's bytes: from its socket into commands, and of replies to its socket.
+//! The way of a client's bytes: from its socket into commands.
 //!
 //! Nothing is taken from a client that waits ([`Wait`]); what it sends meanwhile stays in its
 //! socket, and the kernel slows it down. Commands that were read with one that has to wait stay in
 //! its `input`, up to the command boundary.
 
-use std::time::Duration;
-
-use super::{News, READ_BYTES, READS_A_PASS, SWEEP, Worker};
+use super::{News, READ_BYTES, READS_A_PASS, Worker};
 use crate::client::{Client, Wait};
 use crate::config::{Config, Kind};
-use crate::notices::Noticed;
 use crate::proxy_protocol::{self, Header};
 use crate::resp::request::Limits;
 use crate::stream::Found;
-
-/// Beyond this a client does not read its replies as fast as they come: nothing more is asked for
-/// it until it has read half of them.
-const SLOW_READER_BYTES: usize = 1024 * 1024;
-/// Replies of at least this size are written at once instead of being copied first.
-const DIRECT_BYTES: usize = 16 * 1024;
 
 /// What became of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,18 +89,7 @@ impl Worker {
             self.close_if_done(index);
             return false;
         }
-        let mut room = scratch.len();
-        if client.kind == Kind::Primary && !self.gate.is_open() {
-            // What is read now is only kept.
-            let hold = &self.shared.config.hold;
-            if self.input_bytes >= hold.total_bytes / self.shared.config.workers
-                && !self.is_window_over()
-            {
-                self.hold_client(index);
-                return false;
-            }
-            room = room.min(hold.client_bytes);
-        }
+        let Some(room) = self.room_to_read(index, scratch.len()) else { return false };
         let client = &mut self.clients[index];
         let was_handshaking = client.stream.is_handshaking();
         let found = client.stream.read(&mut scratch[..room]);
@@ -155,6 +135,21 @@ impl Worker {
             self.input_bytes += count - taken;
         }
         flow == Flow::Taken
+    }
+
+    /// Return how much may be read from a client now; none when it is held and enough is kept.
+    fn room_to_read(&mut self, index: usize, most: usize) -> Option<usize> {
+        if self.clients[index].kind != Kind::Primary || self.gate.is_open() {
+            return Some(most);
+        }
+        // What is read now is only kept.
+        let hold = self.shared.config.hold;
+        let is_full = self.input_bytes >= hold.total_bytes / self.shared.config.workers;
+        if is_full && !self.is_window_over() {
+            self.hold_client(index);
+            return None;
+        }
+        Some(most.min(hold.client_bytes))
     }
 
     /// Take the commands in these bytes. Return how many bytes are done with, and why it stopped.
@@ -263,108 +258,6 @@ impl Worker {
         }
     }
 
-    /// Hand bytes to a client: at the end of the pass, or at once where that saves a copy.
-    #[inline]
-    pub(super) fn give(&mut self, index: usize, bytes: &[u8]) {
-        let Some(client) = self.clients.get_mut(index) else { return };
-        let mut rest = bytes;
-        if bytes.len() >= DIRECT_BYTES && client.output.is_empty() {
-            match client.stream.write(bytes) {
-                Ok(count) => {
-                    self.station.stats.bytes_to_clients.add(count as u64);
-                    rest = &bytes[count..];
-                }
-                Err(_) => {
-                    self.close_client(index);
-                    return;
-                }
-            }
-            if rest.is_empty() {
-                return;
-            }
-        }
-        client.output.extend_from_slice(rest);
-        self.output_bytes += rest.len();
-        if !client.is_dirty {
-            client.is_dirty = true;
-            let serial = client.serial;
-            self.dirty_clients.push((index, serial));
-        }
-        if self.clients[index].unwritten() > SLOW_READER_BYTES {
-            self.meet_slow_reader(index);
-        }
-    }
-
-    /// A client does not read as fast as its replies come.
-    #[cold]
-    fn meet_slow_reader(&mut self, index: usize) {
-        self.flush_client(index);
-        let Some(client) = self.clients.get_mut(index) else { return };
-        let unwritten = client.unwritten();
-        if unwritten <= SLOW_READER_BYTES {
-            return;
-        }
-        if client.wait == Wait::No {
-            client.wait = Wait::Reader;
-        }
-        client.keeps_own_until = self.now + super::forward::KEEPS_OWN;
-        let limits = &self.shared.config.limits;
-        if unwritten > limits.client_output_bytes {
-            self.close_by_limit(index, "limits.client_output_bytes");
-        } else if self.output_bytes > limits.total_output_bytes / self.shared.config.workers {
-            self.close_by_limit(index, "limits.total_output_bytes");
-        }
-    }
-
-    pub(super) fn close_by_limit(&mut self, index: usize, limit: &str) {
-        self.station.stats.connections_closed_by_limit.one();
-        let address = self.clients.get(index).and_then(|it| it.address).map(|it| it.to_string());
-        let text = format!("a client was closed: it went beyond {limit}");
-        self.shared.notices.add(Noticed::Limit, address, text);
-        self.close_client(index);
-    }
-
-    /// Let the end of the pass write to a client.
-    fn soil_client(&mut self, index: usize) {
-        if let Some(client) = self.clients.get_mut(index)
-            && !client.is_dirty
-        {
-            client.is_dirty = true;
-            let serial = client.serial;
-            self.dirty_clients.push((index, serial));
-        }
-    }
-
-    pub(super) fn flush_clients(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty_clients);
-        for (index, serial) in dirty.drain(..) {
-            if self.clients.get(index).is_some_and(|it| it.serial == serial) {
-                self.clients[index].is_dirty = false;
-                self.flush_client(index);
-            }
-        }
-        self.dirty_clients = dirty;
-    }
-
-    fn flush_client(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let Ok(count) = client.flush() else {
-            self.close_client(index);
-            return;
-        };
-        self.output_bytes -= count;
-        self.station.stats.bytes_to_clients.add(count as u64);
-        let (unwritten, serial) = (client.unwritten(), client.serial);
-        if client.wait == Wait::Reader && unwritten <= SLOW_READER_BYTES / 2 {
-            client.wait = Wait::No;
-            self.queue(index, serial);
-        }
-        if unwritten <= SLOW_READER_BYTES / 2 {
-            self.unpause_instance_of(index);
-        }
-        self.close_if_done(index);
-    }
-
     /// Take nothing more from a client and close it once it has what it is owed.
     pub(super) fn finish(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
@@ -388,49 +281,6 @@ impl Worker {
             && client.parked.is_empty()
             && client.output.is_empty()
         {
-            self.close_client(index);
-        }
-    }
-
-    /// Close what has been silent or unfinished for too long, and let unneeded connections go.
-    pub(super) fn sweep(&mut self) {
-        self.next_sweep = self.now + SWEEP;
-        self.accept_stranded();
-        self.tidy_held();
-        let limits = self.shared.config.limits;
-        let now = self.now;
-        let mut over = Vec::new();
-        for (index, client) in &self.clients {
-            let silent = now.saturating_duration_since(client.heard);
-            let is_over = |limit: Duration| limit > Duration::ZERO && silent > limit;
-            if (!client.has_spoken && is_over(limits.handshake))
-                || (client.framer.is_inside() && client.wait == Wait::No && is_over(limits.partial))
-            {
-                over.push((index, "limits.handshake_ms or limits.partial_ms"));
-            } else if client.outstanding == 0
-                && client.parked.is_empty()
-                && client.wait == Wait::No
-                && !client.session.is_subscribed()
-                && is_over(limits.idle)
-            {
-                over.push((index, "limits.idle_ms"));
-            }
-        }
-        for (index, limit) in over {
-            self.close_by_limit(index, limit);
-        }
-        self.let_connections_go();
-    }
-
-    /// Close clients that have nothing under way and nothing that a reconnect would lose.
-    pub(super) fn close_idle(&mut self) {
-        let idle: Vec<usize> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.is_idle() && !client.session.is_engaged())
-            .map(|(index, _)| index)
-            .collect();
-        for index in idle {
             self.close_client(index);
         }
     }

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use super::instance::{PoolKey, SLOW_INSTANCE_BYTES};
 use super::{Worker, flow::Flow};
-use crate::client::{Again, Home, Parked, Wait};
-use crate::command::{Class, Command, lookup};
+use crate::client::{Home, Wait};
+use crate::command::{Command, lookup};
 use crate::config::Kind;
-use crate::resp::reply::{ErrorKind, Kind as ReplyKind};
 use crate::resp::request::Request;
-use crate::session::{Mark, Route, Setting, Turn, Verdict};
+use crate::session::{Mark, Route, Setting, Verdict};
 use crate::stats::SAMPLE_EVERY;
 use crate::upstream::{Owner, Pending, Purpose, Target};
 
 /// A longer command does not go over a connection that others share.
-const SHARED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const SHARED_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a client keeps a connection of its own after it last needed one: whoever used a
 /// transaction soon uses the next.
@@ -213,7 +212,7 @@ impl Worker {
 
     /// Pass the gate with one command. It may have been closed since it was last looked at.
     #[inline]
-    fn enter(&mut self, upstream: usize) -> bool {
+    pub(super) fn enter(&mut self, upstream: usize) -> bool {
         !self.upstreams[upstream].target.is_primary || self.gate.seat.enter(1)
     }
 
@@ -293,114 +292,5 @@ impl Worker {
         let line = client.session.refuse(command, self.shared.loading());
         self.answer(index, &line);
         Flow::Taken
-    }
-
-    /// Send what is parked for a client. Return whether newer commands may be taken.
-    pub(super) fn unpark(&mut self, index: usize) -> bool {
-        let Some(client) = self.clients.get_mut(index) else { return false };
-        if client.wait != Wait::No {
-            return false;
-        }
-        if client.parked.is_empty() {
-            return self.come_home(index);
-        }
-        if client.outstanding > 0 {
-            client.wait = Wait::Fate;
-            return false;
-        }
-        while let Some(client) = self.clients.get_mut(index) {
-            let Some(parked) = client.parked.pop_front() else { return true };
-            match parked {
-                Parked::Answer(line) => self.answer(index, &line),
-                // Its fate is decided when the last reply has come.
-                Parked::Refused(..) => {}
-                Parked::Again(again) => {
-                    if let Some((wait, again)) = self.send_again(index, again) {
-                        let Some(client) = self.clients.get_mut(index) else { return false };
-                        client.parked.push_front(Parked::Again(again));
-                        if wait == Wait::Held {
-                            self.hold_client(index);
-                        } else {
-                            client.wait = wait;
-                        }
-                        return false;
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// Send a command again, or answer it when there has been no primary for too long. Return it
-    /// when it has to wait, and what for.
-    fn send_again(&mut self, index: usize, again: Again) -> Option<(Wait, Again)> {
-        let client = &self.clients[index];
-        let needs_own = client.session.needs_own()
-            || again.mark != Mark::Plain
-            || !again.command.class.has(Class::SHAREABLE)
-            || again.bytes.len() > SHARED_BYTES_MAX;
-        let wait = match self.route(index, needs_own) {
-            Ok(upstream) if self.enter(upstream) => {
-                let bytes = match again.blocked {
-                    Some(blocked) => {
-                        self.with_time_left(index, again.bytes, again.command, blocked)
-                    }
-                    None => again.bytes,
-                };
-                if again.blocked.is_some() {
-                    self.learn_id(upstream);
-                }
-                self.send(index, upstream, &bytes, (again.command, again.mark));
-                return None;
-            }
-            Ok(_) => Wait::Held,
-            Err(Wait::No) => {
-                self.answer_instead(index, &again, NO_REPLICA);
-                return None;
-            }
-            Err(wait) => wait,
-        };
-        if wait == Wait::Held && self.is_window_over() {
-            self.station.stats.answered_loading.one();
-            self.answer_instead(index, &again, self.shared.loading());
-            return None;
-        }
-        Some((wait, again))
-    }
-
-    /// Answer a command that was accepted before with an error.
-    fn answer_instead(&mut self, index: usize, again: &Again, error: &'static [u8]) {
-        let client = &mut self.clients[index];
-        let kind = ReplyKind::Error(ErrorKind::of(error));
-        match client.session.on_reply(again.command, again.mark, &again.bytes, kind) {
-            Turn::Give => self.answer(index, error),
-            Turn::Drop => {}
-            Turn::Instead(line) => self.answer(index, &line),
-        }
-    }
-
-    /// Open the connection of a client again that must hear from an instance without asking.
-    fn come_home(&mut self, index: usize) -> bool {
-        let client = &self.clients[index];
-        let has_home = client.home.is_some_and(|home| {
-            self.upstreams.get(home.upstream).is_some_and(|it| it.serial == home.serial)
-        });
-        if has_home
-            || !(client.session.is_subscribed() || client.session.news_after_restore().is_some())
-        {
-            return true;
-        }
-        match self.route(index, true) {
-            Err(Wait::Held) if self.is_window_over() => {
-                let serial = self.clients[index].serial;
-                self.homeless.push((index, serial));
-                true
-            }
-            Err(Wait::Held) => {
-                self.hold_client(index);
-                false
-            }
-            Ok(_) | Err(_) => true,
-        }
     }
 }

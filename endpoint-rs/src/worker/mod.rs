@@ -8,6 +8,7 @@
 
 mod accept;
 mod acks;
+mod again;
 mod blocking;
 mod care;
 mod ending;
@@ -17,6 +18,7 @@ mod gatekeeper;
 mod handoff;
 mod instance;
 mod loss;
+mod output;
 mod reading;
 mod reply;
 
