@@ -54,6 +54,8 @@ class Policy:
     """PINGs are sent every down-after / this (at least `ping_period_min`), so that silence is
     noticed a tenth of down-after late at worst. Genuine Sentinels ping once a second whatever
     down-after is, so a frozen primary with down-after 1 s is noticed up to 1 s late."""
+    infos_at_once: int = 100
+    """So many routine INFOs in a ping period are no crowd: a few milliseconds of work."""
     ping_period_min: Millis = Millis(100)
     """Floor of the above; also between two connection attempts."""
     leeway_share_of_ping_period: int = 4

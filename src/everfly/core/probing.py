@@ -246,14 +246,36 @@ def _ask_for_info(turn: Turn, instance: Instance, leeway: int) -> None:
         return
     policy = turn.state.policy
     period: int = info_period(policy, instance, turn.now)
-    if period == policy.info_period > policy.ping_period:
+    is_routine = period == policy.info_period > policy.ping_period
+    if is_routine:
         period += leeway
-    if instance.info_is_wanted or _is_due(turn, instance, instance.info_asked_at, period):
+    if instance.info_is_wanted or (
+        _is_due(turn, instance, instance.info_asked_at, period)
+        and not (is_routine and _is_crowded(turn))
+    ):
         instance.info_asked_at = turn.now
         instance.info_is_wanted = False
         instance.info_is_pending = True
         instance.commands.pending += 1
         turn.emit(SendInfo(instance.commands.open_id))
+
+
+def _is_crowded(turn: Turn) -> bool:
+    """Count a routine INFO; return whether so many went out lately that it had better wait.
+
+    Thousands who were met at once would otherwise be asked at once for ever. It goes with the next
+    PING; half as many again as it takes to ask all of them in one period are let through.
+    """
+    state, policy = turn.state, turn.state.policy
+    if turn.now - state.infos_counted_since >= policy.ping_period:
+        state.infos_counted_since = turn.now
+        state.infos_counted = 0
+    instances = len(state.links) // 2
+    share = instances * policy.ping_period * 3 // (policy.info_period * 2)
+    if state.infos_counted >= max(policy.infos_at_once, share):
+        return True
+    state.infos_counted += 1
+    return False
 
 
 def _send_hello(turn: Turn, group: Group, link: Link) -> None:

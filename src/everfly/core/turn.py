@@ -28,6 +28,9 @@ class State:
     peer_links: dict[RunId, PeerLink] = field(default_factory=dict)
     alarms: Alarms = field(default_factory=Alarms)
     links_made: int = 0
+    infos_counted_since: Instant = Instant(0)
+    infos_counted: int = 0
+    """Routine INFOs since then."""
     tilt_since: Instant | None = None
     by_primary: dict[Address, Group] | None = None
     """Index of groups by their primary's address; None after a change, made anew when needed."""
