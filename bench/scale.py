@@ -34,14 +34,14 @@ from fake_connection import raise_file_limit
 from fake_instances import GROUPS_MAX, MEMBERS, PEERS, REPLICAS, group_name, host
 from kinds import HOST, Engine, Kind, missing, sentinel_command
 from processes import Child, Connection, free_port
-from scale_report import Run, failures, table_of
+from scale_report import Run, failures, middle_of, table_of
 from servers import Instance
 
 QUORUM: Final = 2
 SETTLE_S: Final = 12.0
 """More than one INFO period: the steady state begins when nothing is new any more."""
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 0.2
 """Between two looks at the progress of the discovery. A look costs ours some milliseconds."""
 
 PROBE_S: Final = 0.02
@@ -306,6 +306,7 @@ class Options:
     against: list[Kind]
     seconds: float
     patience: float
+    rounds: int
     check: bool
     json_file: Path | None
 
@@ -315,6 +316,13 @@ class Options:
 @click.option("--against", default="valkey", show_default=True, callback=parse_kinds)
 @click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(2, 3600))
 @click.option("--patience", default=300.0, show_default=True, help="For the discovery, s.")
+@click.option(
+    "--rounds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 20),
+    help="Runs of each, in turn; the medians count.",
+)
 @click.option("--check", is_flag=True, help="Exit 1 when a limit is broken.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def main(**words: object) -> None:
@@ -332,14 +340,18 @@ def main(**words: object) -> None:
     runs: list[Run] = []
     found: list[str] = []
     for groups in options.primaries:
-        of_this_size: list[Run] = []
-        for kind in kinds:
+        of_this_size: dict[Kind, list[Run]] = {kind: [] for kind in kinds}
+        # In turn, so that what else goes on here concerns all of them alike.
+        for kind in kinds * options.rounds:
             run = measure(kind, groups, options.seconds, options.patience)
-            of_this_size.append(run)
+            of_this_size[kind].append(run)
             click.echo(f"{groups} {kind.value}: CPU {run.cpu_percent:.1f} %", err=True)
-        console.print(table_of(of_this_size, options.patience))
-        found += failures(of_this_size, options.patience)
-        runs += of_this_size
+        middle = [middle_of(several) for several in of_this_size.values()]
+        console.print(table_of(middle, options.patience))
+        found += failures(middle, options.patience)
+        runs += [run for several in of_this_size.values() for run in several]
+    load = " ".join(f"{each:.2f}" for each in os.getloadavg())
+    console.print(f"load at the end: {load}", highlight=False)
     if options.json_file is not None:
         content = {"environment": facts, "runs": [asdict(run) for run in runs]}
         options.json_file.write_text(json.dumps(content, indent=2) + "\n")
