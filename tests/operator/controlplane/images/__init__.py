@@ -38,6 +38,6 @@ def images() -> list[Image]:
             environment=small if real else {},
             files={"/usr/local/bin/healthcheck.sh": _HEALTHCHECK},
         ),
-        Image(pattern=r"/everfly:", entry=[sys.executable, "-m", "everfly", "operator"]),
+        Image(pattern=r"(^|/)everfly:", entry=[sys.executable, "-m", "everfly"]),
         Image(pattern=r"^busybox:", entry=[], args=["sleep", "infinity"]),
     ]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from .account import ENVIRONMENT
 from .fields import ConfigError, Json, Sources, environment_of
 from .probes import Target, outcomes
 from .sandbox import Sandbox, command_of, mounts_of
@@ -107,8 +108,10 @@ class Container:
         around = self._around
         sandbox = Sandbox(STATE / "containers" / f"{around.key}-{self.name}")
         try:
-            self._environment = image.environment | await environment_of(
-                self.shape, around.pod, around.sources, around.addresses
+            self._environment = (
+                ENVIRONMENT
+                | image.environment
+                | await environment_of(self.shape, around.pod, around.sources, around.addresses)
             )
             mounts = mounts_of(self.shape, around.volumes)
             command = command_of(self.shape, image, self._environment)

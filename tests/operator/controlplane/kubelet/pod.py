@@ -12,6 +12,7 @@ from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.resources.core_v1 import Pod
 
+from .account import with_account
 from .container import Container, Surroundings, utc_now
 from .fields import ConfigError, Json, Sources
 from .network import GATEWAY, PodNetwork
@@ -43,7 +44,7 @@ class RunningPod:
 
     def __init__(self, host: Host, pod: Json, address: str) -> None:
         self.host = host
-        self.pod = pod
+        self.pod = with_account(pod)
         metadata = pod["metadata"]
         self.uid: str = metadata["uid"]
         self.namespace: str = metadata["namespace"]
@@ -129,7 +130,7 @@ class RunningPod:
 
     async def update(self, pod: Json) -> None:
         """Take the pod as the API has it now: labels, conditions of readiness gates."""
-        self.pod = pod
+        self.pod = with_account(pod)
         await self.publish()
 
     async def publish(self) -> None:

@@ -55,7 +55,8 @@ class Sandbox:
             file.write_text(text)
             file.chmod(0o755)
             lines.append(_bind(file, f"{root}{path}"))
-        lines += [_bind(each.source, f"{root}{each.target}") for each in mounts]
+        # A link such as /var/run would lead out of the view, and the view has this machine's links.
+        lines += [_bind(each.source, f"{root}{Path(each.target).resolve()}") for each in mounts]
         enter = quoted("chroot", str(root), "/usr/bin/env", "-i", "-C", working_folder)
         return "\n".join([*lines, f'exec {enter} "$@"'])
 
