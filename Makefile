@@ -11,7 +11,7 @@ ENDPOINT_SOURCES := $(wildcard endpoint-rs/*.toml endpoint-rs/Cargo.lock endpoin
 # All tests but those that are pure and measured for coverage.
 REAL := tests --ignore tests/core --ignore tests/scenarios
 
-.PHONY: up test test-fast lint format bench soak fuzz sim clean lock help
+.PHONY: up test test-fast lint format bench soak fuzz sim mutations clean lock help
 
 help:
 	@echo "make up        an always-on store on this machine: 1 primary, 2 replicas, 3 Sentinels"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench     recovery and switchover, against genuine peers (bench/scale.py: many groups)"
 	@echo "make soak      200 faults in a row on one deployment; make fuzz: a million inputs a parser"
 	@echo "make sim       random worlds for the core (SEEDS=A..B, default 0..2000)"
+	@echo "make mutations deliberate mistakes in the core: which world catches each of them"
 
 # uv comes from the package index into an environment of its own, the project's tools into another.
 .tools/bin/uv:
@@ -72,7 +73,10 @@ format: $(STAMP)
 
 SEEDS ?= 0..2000
 sim: $(STAMP)
-	$(BIN)/everfly sim --seeds $(SEEDS)
+	$(BIN)/everfly sim --seeds $(SEEDS) --jobs 2
+
+mutations: $(STAMP)
+	$(BIN)/python bench/mutations.py --jobs 2 --write $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python bench/failover.py $(ARGS)

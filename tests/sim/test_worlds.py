@@ -12,12 +12,9 @@ from everfly.sim.cluster import Shape
 from everfly.sim.faults import ALL_KINDS, Fault
 from everfly.sim.profiles import PLANNED, PROFILES, profile_of
 from everfly.sim.run import Outcome, draw_plan, run, run_plan
+from everfly.sim.seeds import read_known
 
-SEEDS = [
-    int(line.split()[0])
-    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+SEEDS = [one.seed for one in read_known(Path(__file__).parent / "seeds.txt")]
 
 CALM = Shape(sentinels=3, replicas=2, quorum=2, down_after=1_000, failover_timeout=2_000)
 

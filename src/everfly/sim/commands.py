@@ -49,6 +49,12 @@ DEFAULT_S = 10.0
 )
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each world or decision.")
 @click.option("--trace", "is_full", is_flag=True, help="The whole trace instead of a story.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    default="any",
+    help="Kind of worlds: any, lossy, or another one of `sim/profiles.py`. Default: any.",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, help="Processes to run worlds in.")
 def sim(  # noqa: PLR0913 - options are arguments
     *,
@@ -61,6 +67,7 @@ def sim(  # noqa: PLR0913 - options are arguments
     html: Path | None,
     as_json: bool,
     is_full: bool,
+    profile: str,
     jobs: int,
 ) -> None:
     """Run the deciding core in simulated worlds, each reproducible from its seed.
@@ -79,7 +86,7 @@ def sim(  # noqa: PLR0913 - options are arguments
     # Not at the top: `--help` must not pay for the core and the tables.
     from everfly.sim import showing  # noqa: PLC0415
 
-    wish = showing.Wish(html, as_json, is_full, jobs)
+    wish = showing.Wish(html, as_json, is_full, jobs, profile)
     try:
         if recording is not None:
             status = showing.replayed(recording, as_json=as_json)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from everfly.sim.profiles import ANY, profile_of
 from everfly.sim.run import Outcome, run
 from everfly.sim.seeds import Seeds
 
@@ -43,36 +44,43 @@ class Result:
     """How long it took."""
 
 
-def results(worlds: Seeds, jobs: int) -> Iterator[Result]:
-    """Run worlds and return what came of them, until they or their time are over."""
+def results(worlds: Seeds, jobs: int, profile: str = ANY.name) -> Iterator[Result]:
+    """Run worlds and return what came of them, until they or their time are over.
+
+    Raises SettingsError when there is no such profile.
+    """
+    profile_of(profile)
     if jobs == 1:
-        yield from _alone(worlds)
+        yield from _alone(worlds, profile)
     else:
-        yield from _together(worlds, jobs)
+        yield from _together(worlds, jobs, profile)
 
 
-def _alone(worlds: Seeds) -> Iterator[Result]:
+def _alone(worlds: Seeds, profile: str) -> Iterator[Result]:
     deadline = _deadline(worlds)
     for seed in worlds:
-        yield run_one(seed)
+        yield run_one(seed, profile)
         if time.monotonic() > deadline:
             return
 
 
-def _together(worlds: Seeds, jobs: int) -> Iterator[Result]:
+def _together(worlds: Seeds, jobs: int, profile: str) -> Iterator[Result]:
     deadline = _deadline(worlds)
     seeds = iter(worlds)
     waiting: deque[Future[list[Result]]] = deque()
+    is_fresh = True
     # Fresh processes: a fork would copy the threads of a progress bar half-way.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
         try:
             while True:
-                while len(waiting) < jobs * AHEAD and time.monotonic() < deadline:
+                # Some at the least, however long the processes took to start.
+                while len(waiting) < jobs * AHEAD and (is_fresh or time.monotonic() < deadline):
                     chunk = tuple(islice(seeds, CHUNK))
                     if not chunk:
                         break
-                    waiting.append(pool.submit(_run_chunk, chunk))
+                    waiting.append(pool.submit(_run_chunk, chunk, profile))
+                is_fresh = False
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
@@ -80,10 +88,10 @@ def _together(worlds: Seeds, jobs: int) -> Iterator[Result]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_one(seed: int) -> Result:
+def run_one(seed: int, profile: str = ANY.name) -> Result:
     """Run one world and sum it up."""
     began = time.monotonic()
-    outcome = run(seed)
+    outcome = run(seed, profile=profile_of(profile))
     return summary(outcome, time.monotonic() - began)
 
 
@@ -102,8 +110,8 @@ def summary(outcome: Outcome, seconds: float) -> Result:
     )
 
 
-def _run_chunk(seeds: tuple[int, ...]) -> list[Result]:
-    return [run_one(seed) for seed in seeds]
+def _run_chunk(seeds: tuple[int, ...], profile: str) -> list[Result]:
+    return [run_one(seed, profile) for seed in seeds]
 
 
 def _ignore_interrupts() -> None:

@@ -17,6 +17,7 @@ from everfly.errors import SettingsError
 from everfly.sim import minimise as shrinking
 from everfly.sim.many import Result, results, summary
 from everfly.sim.page import page
+from everfly.sim.profiles import ANY, profile_of
 from everfly.sim.replay import replay
 from everfly.sim.replay_text import show, to_json
 from everfly.sim.run import Outcome, draw_plan, run_plan
@@ -43,6 +44,8 @@ class Wish:
     is_full: bool = False
     """The whole trace instead of a story."""
     jobs: int = 1
+    profile: str = ANY.name
+    """Kind of world; see `profiles`."""
 
 
 def replayed(path: Path, *, as_json: bool) -> int:
@@ -66,7 +69,8 @@ def replayed(path: Path, *, as_json: bool) -> int:
 
 def told(seed: int, wish: Wish) -> int:
     """Run one world and tell its story."""
-    outcome = run_plan(draw_plan(seed), records_messages=wish.html is not None)
+    plan = draw_plan(seed, profile=profile_of(wish.profile))
+    outcome = run_plan(plan, records_messages=wish.html is not None)
     _show_world(outcome, wish)
     if outcome.violations and not wish.as_json:
         click.echo(f"shrink it with: everfly sim --minimise {seed}", err=True)
@@ -75,7 +79,7 @@ def told(seed: int, wish: Wish) -> int:
 
 def shrunk(seed: int, wish: Wish) -> int:
     """Shrink a failing world and tell its story."""
-    outcome = run_plan(draw_plan(seed))
+    outcome = run_plan(draw_plan(seed, profile=profile_of(wish.profile)))
     if not outcome.violations:
         click.echo(f"seed {seed} breaks no rule: there is nothing to shrink", err=True)
         _show_world(outcome, wish)
@@ -95,7 +99,7 @@ def many(worlds: Seeds, wish: Wish) -> int:
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
         total = None if worlds.end is None else worlds.end - worlds.first
         task = progress.add_task("worlds", total=total)
-        for result in results(worlds, wish.jobs):
+        for result in results(worlds, wish.jobs, wish.profile):
             tally.add(result)
             if result.violations and len(tally.broken) <= BROKEN_SHOWN:
                 progress.console.print(
@@ -110,7 +114,7 @@ def many(worlds: Seeds, wish: Wish) -> int:
     if not tally.broken:
         return 0
     _tell_broken(tally, errors)
-    first = run_plan(draw_plan(tally.broken[0].seed))
+    first = run_plan(draw_plan(tally.broken[0].seed, profile=profile_of(wish.profile)))
     if not wish.as_json or wish.html is not None:
         _show_world(_shrink(first, SHRINK_S, wish), Wish(wish.html, is_full=wish.is_full))
     return 1
