@@ -37,7 +37,8 @@ def facts(instance: "SimInstance") -> InstanceReport:
         history=data.history,
         history_before=data.history_before,
         offset=data.offset if has_offset else None,
-        replicas=tuple(one.address for one, _ in replication.followers.values())
+        # One that came back may still have its old connection: it is named once all the same.
+        replicas=tuple(dict.fromkeys(one.address for one, _ in replication.followers.values()))
         if is_primary
         else (),
         primary=replication.follows,
