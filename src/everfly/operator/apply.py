@@ -23,7 +23,7 @@ from everfly.operator.inventory import Inventory
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import SetSight, StoreSight
+from everfly.operator.sight import SetSight, StoreSight, owned_sight
 from everfly.operator.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class Applier:
         self, store: StoreSight, kind: str, name: str, manifest: JsonObject
     ) -> str:
         live = self._inventory.owned(kind, (store.namespace, name))
+        if live is None and await self._is_taken(store, kind, name):
+            return f"{kind} {name} is there and not ours; rename it or the resource"
         if live is not None and live.owner_uid not in ("", store.uid):
             return f"{kind} {name} belongs to somebody else; rename it or the resource"
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
@@ -109,6 +111,14 @@ class Applier:
         now = self._inventory.owned(kind, (store.namespace, name))
         self._done[kind, name] = _Done(digest, now.mark if now is not None else "")
         return ""
+
+    async def _is_taken(self, store: StoreSight, kind: str, name: str) -> bool:
+        """Tell whether an object without our labels has the name: none of the upstream operator."""
+        item = await self._api.get(BY_KIND[kind], name, store.namespace)
+        if item is None:
+            return False
+        labels = part(item, "metadata", "labels")
+        return owned_sight(item).owner_uid != store.uid and labels.get(names.LABEL_NAME) is None
 
     def _with_fixed(
         self, store: StoreSight, manifest: JsonObject, owned_set: SetSight
