@@ -100,7 +100,7 @@ def test_three_switchovers_in_a_row_cost_nobody_an_error(
         seen = set()
         for _ in range(3):
             some_more(counters)
-            told = endpoint.switch_over()
+            told = endpoint.switch_over_when_well()
             assert told["state"] == "done", told
             seen.add(told["to"])
             deployment.settle()
