@@ -151,6 +151,9 @@ class Judge:
             for (voter, voted_in), leader in self._votes.items()
             if voted_in == epoch and leader == sentinel.run_id
         }
+        # Its own vote leaves it only when it asks somebody.
+        self._note_vote(sentinel.run_id, epoch, sentinel.run_id)
+        voters.add(sentinel.run_id)
         needed = max(self._majority_of(sentinel), self._quorum_of(sentinel))
         if len(voters) < needed and not self.deployment.shape.genuine:
             told = f"{sentinel.name} promotes in epoch {epoch} with {len(voters)} of {needed} votes"

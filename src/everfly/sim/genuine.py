@@ -140,6 +140,8 @@ class SimGenuine:
         now = self.now
         if not watched.is_connected and now - watched.tried_at >= PING_PERIOD:
             watched.tried_at = now
+            # Sent with the attempt: a peer that cannot be reached owes an answer from here on.
+            watched.ping_is_sent(now)
             self._connect(watched, is_channel=False)
         is_deaf = watched.channel is None or not watched.channel.is_open
         if not is_peer and is_deaf and watched.tried_at == now:
