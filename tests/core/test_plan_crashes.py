@@ -152,7 +152,7 @@ FAULTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 4),
     st.booleans(),

@@ -621,7 +621,7 @@ def views(draw: st.DrawFn) -> GroupView:
     )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(views())
 def test_whatever_is_seen_no_promise_is_broken(seen: GroupView) -> None:
     decision = decide(seen, NOW)
