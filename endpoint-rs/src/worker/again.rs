@@ -22,11 +22,16 @@ impl Worker {
             client.wait = Wait::Fate;
             return false;
         }
+        if client.parked.iter().any(|it| matches!(it, Parked::Refused(..))) {
+            // All replies have come, and nothing after it was executed.
+            self.let_go_of_refused(index);
+            return false;
+        }
         while let Some(client) = self.clients.get_mut(index) {
             let Some(parked) = client.parked.pop_front() else { return true };
             match parked {
                 Parked::Answer(line) => self.answer(index, &line),
-                // Its fate is decided when the last reply has come.
+                // Decided above.
                 Parked::Refused(..) => {}
                 Parked::Again(again) => {
                     if let Some((wait, again)) = self.send_again(index, again) {

@@ -86,7 +86,9 @@ impl Worker {
             return Turn::Drop;
         }
         let client = &mut self.clients[pending.client as usize];
-        client.blocked = None;
+        if pending.command.blocking.is_some() {
+            client.blocked = None;
+        }
         self.wants_login |= kind == Kind::Error(ErrorKind::NoAuth);
         if pending.mark == Mark::Plain {
             return Turn::Give;

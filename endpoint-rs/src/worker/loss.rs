@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Worker;
-use crate::client::{Again, Parked, Wait};
+use crate::client::{Again, Blocked, Client, Parked, Wait};
+use crate::command::Command;
 use crate::notices::Noticed;
 use crate::resp::reply::{ErrorKind, Kind};
 use crate::session::{self, Fate, Mark, Turn};
-use crate::upstream::{Owner, Pending, Purpose, Upstream};
+use crate::upstream::{Owner, Pending, Purpose, Upstream, Withheld};
 
 /// Why a connection to an instance ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl Worker {
                             bytes: upstream.log.first(length).to_vec(),
                             command: pending.command,
                             mark: pending.mark,
-                            blocked: client.blocked.take(),
+                            blocked: blocked_by(client, pending.command),
                         },
                         is_written: upstream.log.is_first_written(length),
                         refusal: None,
@@ -192,7 +193,8 @@ impl Worker {
             return false;
         }
         let is_primary = self.upstreams[index].target.is_primary;
-        match (kind, client.blocked) {
+        let blocked = client.blocked.filter(|_| pending.command.blocking.is_some());
+        match (kind, blocked) {
             (Kind::Error(ErrorKind::Unblocked), Some(blocked)) => {
                 // Somebody else may have unblocked it on purpose.
                 is_primary
@@ -220,7 +222,7 @@ impl Worker {
             bytes: upstream.log.first(pending.bytes as usize).to_vec(),
             command: pending.command,
             mark: pending.mark,
-            blocked: self.clients[pending.client as usize].blocked.take(),
+            blocked: blocked_by(&mut self.clients[pending.client as usize], pending.command),
         };
         let error = if let Kind::Error(error) = kind { error } else { ErrorKind::Unblocked };
         self.pop(index);
@@ -260,28 +262,29 @@ impl Worker {
     }
 
     /// Something later of a client was executed: tell it what was refused before.
-    pub(super) fn tell_refusals(&mut self, pending: Pending) {
+    pub(super) fn tell_refusals(&mut self, upstream: usize, pending: Pending) {
         if !self.is_there(pending) {
             return;
         }
         let index = pending.client as usize;
-        if self.clients[index].parked.is_empty() {
-            return;
-        }
         for parked in std::mem::take(&mut self.clients[index].parked) {
             let Some(client) = self.clients.get_mut(index) else { return };
-            match parked {
+            let line = match parked {
                 Parked::Refused(again, line, error) => {
                     let kind = Kind::Error(error);
                     match client.session.on_reply(again.command, again.mark, &again.bytes, kind) {
-                        Turn::Give => self.give(index, &line),
-                        Turn::Drop => {}
-                        Turn::Instead(other) => self.give(index, &other),
+                        Turn::Give => line.into(),
+                        Turn::Drop => continue,
+                        Turn::Instead(other) => other,
                     }
                 }
-                Parked::Answer(line) => self.give(index, &line),
-                Parked::Again(again) => client.parked.push_back(Parked::Again(again)),
-            }
+                Parked::Answer(line) => line,
+                Parked::Again(again) => {
+                    client.parked.push_back(Parked::Again(again));
+                    continue;
+                }
+            };
+            self.tell(upstream, pending, &line);
         }
         if let Some(client) = self.clients.get_mut(index)
             && client.wait == Wait::Fate
@@ -290,6 +293,19 @@ impl Worker {
             let serial = client.serial;
             self.queue(index, serial);
         }
+    }
+
+    /// Give a client a line that is no longer counted as outstanding, behind replies that wait for
+    /// acknowledgements.
+    fn tell(&mut self, upstream: usize, pending: Pending, line: &[u8]) {
+        if self.upstreams[upstream].withheld.is_empty() {
+            self.give(pending.client as usize, line);
+            return;
+        }
+        self.clients[pending.client as usize].outstanding += 1;
+        let reply = line.to_vec();
+        let withheld = &mut self.upstreams[upstream].withheld;
+        withheld.push_back(Withheld { pending, reply, is_write: false });
     }
 
     /// Keep a reply of ours behind refusals that are kept back. Return whether that was needed.
@@ -340,6 +356,12 @@ impl Worker {
             self.shared.notices.add(Noticed::PrimaryLost, Some(label), text);
         }
     }
+}
+
+/// Take what is known of the wait of a client, if it is this command that waits.
+fn blocked_by(client: &mut Client, command: &Command) -> Option<Blocked> {
+    command.blocking.as_ref()?;
+    client.blocked.take()
 }
 
 fn lost_of(item: &Item) -> Option<session::Lost<'_>> {

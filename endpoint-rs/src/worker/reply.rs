@@ -85,7 +85,13 @@ impl Worker {
             let pending = *pending;
             let has_ours = !upstream.ours.is_empty();
             self.pop(index);
-            self.deliver(pending, bytes);
+            if self.is_there(pending) {
+                if !self.clients[pending.client as usize].parked.is_empty() {
+                    self.tell_refusals(index, pending);
+                }
+                self.give(pending.client as usize, bytes);
+                self.settle_account(pending);
+            }
             if has_ours {
                 self.hand_out_ours(index);
             }
@@ -193,7 +199,7 @@ impl Worker {
                 self.refuse(index, pending, kind, bytes);
                 return;
             }
-            self.tell_refusals(pending);
+            self.tell_refusals(index, pending);
             if !piece.ends || matches!(kind, Kind::Bulk(size) if size >= BIG_REPLY_BYTES) {
                 self.meet_big_reply(pending);
             }
