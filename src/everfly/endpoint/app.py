@@ -44,7 +44,16 @@ DOUBTS: Final = frozenset({"primary-lost", "primary-refused", "primary-refusing"
 """Notices of the data plane after which the primary is looked for again."""
 
 WARNINGS: Final = frozenset(
-    {"primary-lost", "window-over", "ambiguous", "not-durable", "limit", "tls", "notices-dropped"}
+    {
+        "primary-lost",
+        "window-over",
+        "ambiguous",
+        "not-durable",
+        "limit",
+        "tls",
+        "notices-dropped",
+        "worker-failed",
+    }
 )
 """What somebody should see who is paged; all else is the course of things."""
 
@@ -169,7 +178,7 @@ class Endpoint:
         admin = self._settings.admin
         if admin is None:
             return
-        inherited = self._inherited.take(ADMIN) if self._inherited is not None else []
+        inherited = self._inherited.take(f"{ADMIN} {admin}") if self._inherited is not None else []
         if inherited:
             await self._http.start_on([socket.socket(fileno=each) for each in inherited])
             return
@@ -225,12 +234,15 @@ class Endpoint:
         self._successor = await door.until_taken(self._hand_out)
         log.warning("A new process has taken the ports over: this one lets its clients finish")
         self.plane.stop_accepting()
+        # Questions are for the successor, which listens at the same socket.
+        await self._http.stop()
         self._successor.close()
         self._stopped.set()
 
     def _hand_out(self) -> tuple[Sequence[tuple[str, int]], Belief | None]:
         sockets = [*self.plane.listener_fds()]
-        sockets += [(ADMIN, each.fileno()) for each in self._http.sockets]
+        name = f"{ADMIN} {self._settings.admin}"
+        sockets += [(name, each.fileno()) for each in self._http.sockets]
         return sockets, self.follower.accepted
 
     async def _end(self) -> None:

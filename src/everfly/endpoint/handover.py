@@ -28,7 +28,7 @@ from everfly.errors import RemoteError, SettingsError, Unavailable
 log = logging.getLogger(__name__)
 
 ADMIN: Final = "admin"
-"""Stands for the admin address among those of the data plane."""
+"""Stands before the admin address, among those of the data plane."""
 
 FORMAT: Final = 1
 MESSAGE_BYTES_MAX: Final = 65_536
