@@ -9,7 +9,7 @@ just stopped), it is judged only then; each rule says when.
 from dataclasses import dataclass, field
 from typing import Final
 
-from everfly.core.effects import Answer, Effect, Explain, Notify, Reconfigure, Vote
+from everfly.core.effects import Answer, Ask, Effect, Explain, Notify, Reconfigure, Vote
 from everfly.core.model import Address, Engine, Epoch, RunId
 from everfly.core.notices import Event, Notice
 from everfly.core.snapshot import DurableState, GroupState
@@ -24,6 +24,8 @@ CALM_MS: Final = 10_000
 WITNESS_MS: Final = 25_000
 """A peer's word counts for 5 s after it came, and it may have been on its way for as long as a
 link can be cut."""
+LATE_ASK_MS: Final = 500
+"""A question that was decided before the election may wait for the disk for so long."""
 LONG_SLACK_MS: Final = 4_000
 """How much the report of a broken link may be older than we think."""
 
@@ -43,6 +45,8 @@ class Record:
     ordered: set[Address] = field(default_factory=set)
     """Instances that it told to follow in this failover."""
     promoted: Address | None = None
+    leads_since: int | None = None
+    """When it was elected; None: it leads no failover."""
     life: int = 0
     switched_at: int | None = None
     """When it last moved the group; None: not in this life."""
@@ -76,6 +80,10 @@ class Conduct:
                 self.record(sentinel).ordered.add(effect.instance)
             case Explain(decision=decision, facts=(fact, *_)) if fact.startswith("silent for "):
                 self.record(sentinel).silent.add(decision.partition(" ")[0])
+            case Explain() if effect.decision.startswith("choice of a new primary"):
+                self._judge_choice(sentinel, effect.facts)
+            case Ask(candidate=candidate) if candidate is not None:
+                self._judge_asking(sentinel)
             case _:
                 pass
 
@@ -126,6 +134,7 @@ class Conduct:
                 record.voted = Epoch(int(notice.detail.rpartition(" ")[2]))
             case Event.SWITCH:
                 record.switched_at = now
+                record.leads_since = None
                 record.syncing.clear()
                 # Everything is looked at afresh, without a word.
                 record.was_down |= dict.fromkeys(record.down, now)
@@ -141,6 +150,9 @@ class Conduct:
             case Event.ELECTED:
                 record.syncing.clear()
                 record.ordered.clear()
+                record.leads_since = self.now
+            case Event.TRY_FAILOVER | Event.ABORT_NO_GOOD_REPLICA | Event.ABORT_REPLICA_TIMEOUT:
+                record.leads_since = None
             case Event.SELECTED if notice.subject is not None:
                 record.promoted = Address(notice.subject.host, notice.subject.port)
             case Event.RECONF_SENT:
@@ -149,7 +161,7 @@ class Conduct:
             case Event.RECONF_DONE | Event.RECONF_SENT_TIMEOUT:
                 record.syncing.pop(name, None)
             case Event.END_FOR_TIMEOUT | Event.RESET_PRIMARY:
-                record.promoted = None
+                record.promoted = record.leads_since = None
                 record.syncing.clear()
             case Event.END:
                 self._judge_repointing(sentinel, record)
@@ -203,6 +215,39 @@ class Conduct:
         if self.record(sentinel).is_watching_only:
             told = f"{sentinel.name} calls {about} down in TILT"
             self.judge.complain("who slept does not judge", told)
+
+    def _judge_asking(self, sentinel: SimSentinel) -> None:
+        """Require that who leads asks for no more votes. Where no question waited for the disk."""
+        since = self.record(sentinel).leads_since
+        if since is None or sentinel.disk.slow_until or sentinel.disk.fails_until:
+            return
+        leads_for = self.now - since
+        if leads_for > LATE_ASK_MS + 2 * self.judge.deployment.shape.disk_ms[1]:
+            told = f"{sentinel.name} asks for votes, and has led a failover for {leads_for} ms"
+            self.judge.complain("no votes past an election", told)
+
+    def _judge_choice(self, sentinel: SimSentinel, facts: tuple[str, ...]) -> None:
+        """Require that of those which are fit, the one is chosen that said to have most.
+
+        Among those of one priority and one history. Always.
+        """
+        view = sentinel.machine.group_view(sentinel.now, GROUP) if sentinel.machine else None
+        if view is None:
+            return
+        fit = {fact.partition(" ")[0] for fact in facts if " rejected: " not in fact}
+        chosen = next((fact.partition(" ")[0] for fact in facts if " chosen: " in fact), "")
+        reports = {str(replica.address): replica.report for replica in view.replicas}
+        best = reports.get(chosen)
+        if best is None:
+            return
+        for name in fit - {chosen}:
+            other = reports.get(name)
+            if other is None or (other.priority, other.history) != (best.priority, best.history):
+                continue
+            if (other.offset or 0) > (best.offset or 0) and other.primary == best.primary:
+                told = f"{sentinel.name} chooses {chosen} at {best.offset}"
+                what = f"{told}, {name} is at {other.offset}"
+                self.judge.complain("the most advanced replica", what)
 
     def _judge_parallel(self, sentinel: SimSentinel, record: Record) -> None:
         """Require that one replica at a time is on its way. Where no stranger is one of them."""
