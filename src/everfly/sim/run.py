@@ -164,6 +164,10 @@ def _end(plan: Plan, judge: Judge) -> None:
     deployment, world = judge.deployment, judge.deployment.world
     healed_at = world.now
     absent = frozenset(_named(plan, deployment))
+    if judge.operator.has_failed_over_by_engine:
+        # The instance that Sentinels take for the primary is a replica then, and they promote
+        # replicas only: it must not be the last one that is left.
+        absent -= {one.name for one in deployment.instances.values()}
     judge.mischief.heal(absent)
     if not endings.wait_for_agreement(judge, plan.liveness_ms, absent):
         return
