@@ -21,8 +21,10 @@ from everfly.operator.names import FIELD_MANAGER, GROUP, KIND, PLURAL, VERSION
 
 TIMEOUT_S: Final = 10.0
 """Of one request. A healthy API server takes milliseconds."""
-WATCH_S: Final = 300
-"""After which a watch is made anew: a connection that silently died is noticed by then."""
+WATCH_S: Final = 60
+"""After which the API server ends a watch, and it is made anew from where it was."""
+WATCH_SILENCE_S: Final = 75.0
+"""After which a watch without a word is a connection that died without anybody noticing."""
 
 Object = dict[str, Any]
 """What the API server says an object is."""
@@ -103,6 +105,8 @@ class Api:
             )
         except ConfigError as error:
             raise SettingsError(f"no way to the API server is configured: {error}") from error
+        # The library waits for ever for the next word of a watch.
+        self._client._client._watch_timeout.read = WATCH_SILENCE_S  # noqa: SLF001 - no other way
         self.namespace: str = self._client.namespace
         """Where the identity is at home."""
 

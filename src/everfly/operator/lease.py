@@ -103,7 +103,7 @@ class Lease:
         while True:
             try:
                 async with asyncio.timeout(self._times.deadline_s):
-                    await self._try()
+                    await self.attempt()
             except TimeoutError:
                 log.warning("lease %s: no answer of the API server", self._name)
             except EverflyError as error:
@@ -137,7 +137,8 @@ class Lease:
             }
             await self._api.replace(LEASE, self._namespace, lease)
 
-    async def _try(self) -> None:
+    async def attempt(self) -> None:
+        """Try once to take or to keep the lease. Raise Refused, Unavailable."""
         began = self._clock()
         lease = await self._api.get(LEASE, self._name, self._namespace)
         if lease is None:

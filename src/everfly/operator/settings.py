@@ -57,8 +57,8 @@ def read_bind(text: str, flag: str) -> Bind | None:
     """Return where to listen: `HOST:PORT`, `:PORT`, or `0` for nowhere. Raise SettingsError."""
     if text in ("", "0"):
         return None
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > PORT_MAX:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > PORT_MAX:
         raise SettingsError(f"{flag}: {text!r} is no HOST:PORT; give one such as :8080, or 0")
     return Bind(host.strip("[]"), int(port))
 
