@@ -22,6 +22,7 @@ from everfly.core.model import (
 from everfly.core.policy import GroupSettings, Policy
 from everfly.core.probing import ping_period
 from everfly.core.snapshot import DurableState, GroupState
+from scenarios.surroundings import Attitude, Surroundings, run_id_of
 
 SETTINGS = GroupSettings(2, Millis(30_000), Millis(60_000))
 
@@ -84,3 +85,24 @@ def test_a_crowd_that_was_met_at_once_is_not_asked_for_info_at_once_for_ever(
         late = [at for at in times if at > begin - 2_000]
         assert len(late) > 1
         assert max(next_at - at for at, next_at in pairwise(late)) < 2 * Policy().info_period
+
+
+@pytest.mark.parametrize(
+    ("publish_period", "times"),
+    [(500, [1_000, 1_500, 2_000, 2_500, 3_000]), (1_990, [1_000, 3_000]), (2_200, [1_000, 3_000])],
+)
+def test_hellos_go_with_a_ping_unless_they_are_said_more_often(
+    publish_period: int, times: list[int]
+) -> None:
+    world = Surroundings("sentinel-a", now=1_000)
+    world.policy.publish_period = Millis(publish_period)
+    place = Address("10.0.0.1", 6379)
+    party = world.add("alpha", place)
+    party.attitude = Attitude.WELL
+    party.report = InstanceReport(role=Role.PRIMARY)
+    group = GroupState(GroupName("cache"), place, SETTINGS)
+    world.start(DurableState(run_id_of("sentinel-a"), groups=(group,)))
+    world.advance(3_400)
+    assert [at for at, effect in world.happened if isinstance(effect, SendHello)] == times
+    pings = [at for at, effect in world.happened if isinstance(effect, SendPing)]
+    assert pings == [1_000, 2_000, 3_000]

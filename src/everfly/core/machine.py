@@ -101,13 +101,15 @@ class Machine:
         # What comes thousands of times a second is asked for first, here and below.
         if isinstance(input, HelloHeard):
             self._on_hello(turn, input)
+        elif isinstance(input, TimerExpired):
+            pass
         elif isinstance(input, LinkFact):
             self._on_link_fact(turn, input)
         elif isinstance(input, VoteRequested):
             self._on_vote_requested(turn, input)
         elif isinstance(input, HostResolved):
             topology.move_host(turn, input.host, input.ip)
-        elif not isinstance(input, TimerExpired):
+        else:
             requests.carry_out(turn, input)
         if state.alarms.may_be_due(now):
             self._look_where_due(turn)

@@ -28,10 +28,12 @@ def probe_instance(turn: Turn, instance: Instance) -> None:
     link = instance.commands
     if instance.is_stale_primary and not link.is_up:
         _chase(turn, instance)
-    else:
+    elif link.id is None:
         _keep_open(turn, instance, link, period)
-    _keep_open(turn, instance, instance.channel, period)
-    _drop_if_stale(turn, instance, link, down_after)
+    if instance.channel.id is None:
+        _keep_open(turn, instance, instance.channel, period)
+    if link.owes_since is not None:
+        _drop_if_stale(turn, instance, link, down_after)
     _drop_if_silent(turn, instance)
     if not link.is_up or is_choked(policy, link, instance):
         return
@@ -53,8 +55,10 @@ def probe_peer_link(turn: Turn, shared: PeerLink) -> None:
     policy = turn.state.policy
     down_after = shared.down_after
     period = Millis(min(policy.ping_period, down_after))
-    _keep_open(turn, shared, shared.link, ping_period(policy, down_after))
-    _drop_if_stale(turn, shared, shared.link, down_after)
+    if shared.link.id is None:
+        _keep_open(turn, shared, shared.link, ping_period(policy, down_after))
+    if shared.link.owes_since is not None:
+        _drop_if_stale(turn, shared, shared.link, down_after)
     if not shared.link.is_up or is_choked(policy, shared.link, shared):
         return
     owed_nothing = shared.link.owes_since is None
@@ -162,8 +166,6 @@ def is_choked(policy: Policy, link: Link, owner: Instance | PeerLink) -> bool:
 
 def _keep_open(turn: Turn, owner: Instance | PeerLink, link: Link, period: Millis) -> None:
     """Connect when it is time to; each failed attempt makes the next one wait a little longer."""
-    if link.id is not None:
-        return
     wait = Millis(min(turn.state.policy.ping_period, period * max(link.attempts, 1)))
     if _is_due(turn, owner, link.attempted_at, wait):
         turn.open(link, owner)
