@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,9 @@ import newest_tools
 import pytest
 import yaml
 
+from everfly.operator import metrics
 from everfly.operator.crd import definition_text
+from everfly.wire.exposition import Family, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "everfly-operator"
@@ -264,3 +267,15 @@ def test_an_operator_of_some_namespaces_has_no_rights_in_others() -> None:
 def test_everything_is_named_after_a_release_of_another_name() -> None:
     names = {each["metadata"]["name"] for each in objects(render(release="other"))}
     assert {"other-everfly-operator", "other-everfly-operator-manager"} <= names
+
+
+@needs_helm
+def test_the_dashboard_shows_metrics_that_the_operator_has() -> None:
+    found = one(objects(render(EVERY_VALUE)), "ConfigMap")
+    dashboard = json.loads(found["data"]["everfly-operator.json"])
+    shown = set(re.findall(r"everfly_operator_\w+", json.dumps(dashboard)))
+    families = [each for each in vars(metrics).values() if isinstance(each, Family)]
+    known = {each.name for each in families}
+    known |= {f"{each.name}_bucket" for each in families if each.kind is Kind.HISTOGRAM}
+    assert shown <= known
+    assert len(shown) >= 8

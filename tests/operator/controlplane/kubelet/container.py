@@ -88,7 +88,7 @@ class Container:
         """Start it, and again after each end, later each time."""
         backoff = self._around.settings.backoff_s
         delay = backoff
-        while not self._is_stopping:
+        while True:
             await self.run_once()
             if self._is_stopping:
                 return
@@ -173,7 +173,8 @@ class Container:
 
     def _log(self) -> Path:
         metadata = self._around.pod["metadata"]
-        folder = self._around.settings.folder / "pods" / metadata["namespace"] / metadata["name"]
+        place: str = f"{metadata['namespace']}/{metadata['name']}"
+        folder = self._around.settings.folder / "pods" / place
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{self.name}.log"
 

@@ -6,11 +6,12 @@ nobody hears of them). After `dead` or `isolated`, `up` is a reboot or the end o
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Final
 
 from lightkube import AsyncClient
+from lightkube.core.client import FieldSelector
 from lightkube.core.exceptions import ApiError
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
@@ -119,15 +120,15 @@ class PlayedNode:
         if fate == "dead":
             await self.stop()
             self._pods.clear()
-        for pod in self._pods.values():
-            await pod.network.set_link(is_up=fate == "up")
+        for running in self._pods.values():
+            await running.network.set_link(is_up=fate == "up")
         self._say(f"was {before}, is {fate}")
         if fate == "up":
             for pod in list(self._known.values()):
                 self._see(pod)
 
     async def _watch(self) -> None:
-        mine = {"spec.nodeName": self.shape.name}
+        mine: FieldSelector = {"spec.nodeName": self.shape.name}
         while True:
             try:
                 listed = self._client.list(Pod, namespace="*", fields=mine)
@@ -172,8 +173,8 @@ class PlayedNode:
         elif pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
             self._pods[uid] = RunningPod(self.host, pod, self._addresses.take())
 
-    def _do(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]  # coroutines
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 

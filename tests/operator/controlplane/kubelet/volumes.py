@@ -47,7 +47,7 @@ class Volumes:
         name = volume["name"]
         folder = self._folder / name
         if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"])
+            return Path(str(volume["hostPath"]["path"]))
         if claim := volume.get("persistentVolumeClaim"):
             return await self._claimed(claim["claimName"], pod["metadata"]["namespace"])
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +115,7 @@ class Volumes:
             )
             made = await self._client.create(request, account, namespace=namespace)
             assert made.status is not None
+            assert made.status.token is not None
             self._tokens[audience] = made.status.token.encode()
         return self._tokens[audience]
 
