@@ -219,12 +219,13 @@ fn check_replies(dice: &mut Dice, bytes: &[u8], buffer: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
+type Check = fn(&mut Dice, &[u8], &mut Vec<u8>) -> Result<(), String>;
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let executions: u64 = arguments.next().map_or(100_000, |text| text.parse().expect("a number"));
     let seed: u64 = arguments.next().map_or(1, |text| text.parse().expect("a number"));
     println!("{executions} executions for each framer, seed {seed}");
-    type Check = fn(&mut Dice, &[u8], &mut Vec<u8>) -> Result<(), String>;
     let framers: [(&str, &[&[u8]], Check); 2] =
         [("request", REQUESTS, check_requests), ("reply", REPLIES, check_replies)];
     for (name, seeds, check) in framers {

@@ -2,9 +2,12 @@
 //!
 //! Nothing here builds values or recurses; whoever forwards bytes needs to know only their edges.
 
-pub mod inline;
+mod inline;
+mod kinds;
 pub mod reply;
 pub mod request;
+mod words;
+mod wrong;
 
 /// What is found where a length or a count should stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +27,27 @@ pub(crate) enum Number {
 /// behind us.
 #[inline]
 pub(crate) fn number(bytes: &[u8]) -> Number {
-    // Most lengths have one digit.
-    if let [digit @ b'0'..=b'9', b'\r', b'\n', ..] = bytes {
-        return Number::Is(i64::from(digit - b'0'), 3);
+    // Most lengths have a few digits: a loop over them beats a search for their end.
+    let mut value: i64 = 0;
+    for (at, byte) in bytes.iter().enumerate().take(SHORT) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value * 10 + i64::from(digit);
+            continue;
+        }
+        let is_canonical = at == 1 || (at > 1 && bytes[0] != b'0');
+        if is_canonical && *byte == b'\r' && bytes.get(at + 1) == Some(&b'\n') {
+            return Number::Is(value, at + 2);
+        }
+        break;
     }
     long_number(bytes)
 }
 
+/// So many bytes are looked at one by one for a number: lengths up to a gigabyte.
+const SHORT: usize = 10;
+
+#[cold]
 fn long_number(bytes: &[u8]) -> Number {
     let Some(end) = memchr::memchr(b'\r', bytes) else { return Number::Unfinished };
     match bytes.get(end + 1) {

@@ -12,6 +12,9 @@ use std::borrow::Cow;
 use super::inline as lines;
 use super::{Number, encode, number};
 
+pub use super::words::Words;
+pub use super::wrong::RequestError;
+
 /// The longest inline command, and the longest line with a length, in bytes.
 /// Source: `PROTO_INLINE_MAX_SIZE`, redis/src/server.h (7.0.15).
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -36,68 +39,6 @@ impl Default for Limits {
         // A request of one word of the greatest length, and room for its other words.
         let bulk_bytes = 512 * 1024 * 1024;
         Self { bulk_bytes, words: 1024 * 1024, request_bytes: bulk_bytes + 1024 * 1024 }
-    }
-}
-
-/// Why the client's bytes are no requests. The connection cannot go on after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestError {
-    /// A line without end where the number of words should stand.
-    TooBigCountLine,
-    /// A line without end where the length of a word should stand.
-    TooBigBulkLine,
-    /// A line without end.
-    TooBigInline,
-    /// Not a number, or more words than allowed.
-    InvalidCount,
-    /// More words than allowed before AUTH.
-    UnauthenticatedCount,
-    /// Another byte than `$` before a word.
-    ExpectedBulk(u8),
-    /// Not a number, negative, or longer than allowed.
-    InvalidBulkLength,
-    /// A longer word than allowed before AUTH.
-    UnauthenticatedBulkLength,
-    /// A word that is not followed by CRLF. (Redis skips the two bytes whatever they are.)
-    UnterminatedBulk,
-    /// An inline command with an open quote.
-    UnbalancedQuotes,
-    /// The request is longer than allowed as a whole.
-    TooBigRequest(u32),
-}
-
-impl RequestError {
-    /// Return the error line to send before closing, with CRLF.
-    #[must_use]
-    pub fn line(&self) -> Vec<u8> {
-        let mut line = b"-ERR Protocol error: ".to_vec();
-        match self {
-            Self::TooBigCountLine => line.extend_from_slice(b"too big mbulk count string"),
-            Self::TooBigBulkLine => line.extend_from_slice(b"too big bulk count string"),
-            Self::TooBigInline => line.extend_from_slice(b"too big inline request"),
-            Self::InvalidCount => line.extend_from_slice(b"invalid multibulk length"),
-            Self::UnauthenticatedCount => {
-                line.extend_from_slice(b"unauthenticated multibulk length");
-            }
-            Self::ExpectedBulk(byte) => {
-                line.extend_from_slice(b"expected '$', got '");
-                line.push(if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
-                line.push(b'\'');
-            }
-            Self::InvalidBulkLength => line.extend_from_slice(b"invalid bulk length"),
-            Self::UnauthenticatedBulkLength => {
-                line.extend_from_slice(b"unauthenticated bulk length");
-            }
-            Self::UnterminatedBulk => line.extend_from_slice(b"expected CRLF after a bulk"),
-            Self::UnbalancedQuotes => line.extend_from_slice(b"unbalanced quotes in request"),
-            Self::TooBigRequest(limit) => {
-                line.extend_from_slice(
-                    format!("too big request, the limit is {limit} bytes").as_bytes(),
-                );
-            }
-        }
-        line.extend_from_slice(b"\r\n");
-        line
     }
 }
 
@@ -197,52 +138,6 @@ impl<'a> Request<'a> {
         Request { bytes: Cow::Owned(bytes), words: count, first, second }
     }
 }
-
-/// The words of a canonical request, in turn.
-#[derive(Clone, Debug)]
-pub struct Words<'a> {
-    rest: &'a [u8],
-    left: usize,
-}
-
-impl<'a> Words<'a> {
-    /// Walk through `request`, which must be canonical; stops where it is not.
-    #[must_use]
-    pub fn of(request: &'a [u8]) -> Self {
-        match request {
-            [b'*', rest @ ..] => match number(rest) {
-                Number::Is(left, width) if left > 0 => {
-                    Self { rest: &rest[width..], left: usize::try_from(left).unwrap_or(0) }
-                }
-                _ => Self { rest: &[], left: 0 },
-            },
-            _ => Self { rest: &[], left: 0 },
-        }
-    }
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        if self.left == 0 {
-            return None;
-        }
-        let [b'$', rest @ ..] = self.rest else { return None };
-        let Number::Is(bytes, width) = number(rest) else { return None };
-        let bytes = usize::try_from(bytes).ok()?;
-        let word = rest.get(width..width.checked_add(bytes)?)?;
-        self.rest = rest.get(width + bytes + 2..)?;
-        self.left -= 1;
-        Some(word)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Words<'_> {}
 
 /// What a look at the buffer found.
 #[derive(Debug)]

@@ -276,11 +276,11 @@ impl Session {
                 Some(ReplyMode::Skip) => self.skips_reply = !self.is_reply_off,
                 None => {}
             },
-            Verb::MaintNotifications if self.local.is_none() => {
-                if let Some(wish) = maintenance(request) {
-                    self.maintenance = wish.map(Into::into);
-                }
-            }
+            Verb::MaintNotifications if self.local.is_none() => match maintenance(request) {
+                Some(Wish::On(kind)) => self.maintenance = Some(kind.into()),
+                Some(Wish::Off) => self.maintenance = None,
+                None => {}
+            },
             _ => {}
         }
     }
@@ -359,18 +359,24 @@ fn reply_mode(request: &Request<'_>) -> Option<ReplyMode> {
     }
 }
 
-// CLIENT MAINT_NOTIFICATIONS ON [MOVING-ENDPOINT-TYPE type] | OFF: Some(None) for OFF.
-fn maintenance<'a>(request: &'a Request<'_>) -> Option<Option<&'a [u8]>> {
+enum Wish<'a> {
+    Off,
+    /// With this type of address; empty: any.
+    On(&'a [u8]),
+}
+
+// CLIENT MAINT_NOTIFICATIONS ON [MOVING-ENDPOINT-TYPE type] | OFF
+fn maintenance<'a>(request: &'a Request<'_>) -> Option<Wish<'a>> {
     let mut words = request.words().skip(2);
     let switch = words.next()?.to_ascii_uppercase();
     let option = words.next();
     match (switch.as_slice(), option, words.next(), words.next()) {
-        (b"OFF", None, None, None) => Some(None),
-        (b"ON", None, None, None) => Some(Some(b"")),
+        (b"OFF", None, None, None) => Some(Wish::Off),
+        (b"ON", None, None, None) => Some(Wish::On(b"")),
         (b"ON", Some(option), Some(kind), None)
             if option.eq_ignore_ascii_case(b"MOVING-ENDPOINT-TYPE") =>
         {
-            Some(Some(kind))
+            Some(Wish::On(kind))
         }
         _ => None,
     }

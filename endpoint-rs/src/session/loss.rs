@@ -152,13 +152,13 @@ impl Session {
         }
         match walk.place {
             Place::Local(ending) => return self.local_fate(walk, ending, number),
-            Place::Inside(begun) => return self.fate_inside(walk, begun, number),
+            Place::Inside(begun) => return walk.fate_inside(begun, number),
             Place::Outside => {}
         }
         match verb {
             // It was refused, so what came after it was no transaction to the instance.
             Verb::Multi if each.is_refused && walk.may_have_run_after(number) => Fate::Again,
-            Verb::Multi => self.begin_transaction(walk, number),
+            Verb::Multi => walk.begin_transaction(number),
             Verb::Unwatch if walk.is_watch_broken => {
                 walk.is_watch_broken = false;
                 Fate::Answer(texts::OK)
@@ -176,46 +176,6 @@ impl Session {
             _ if each.is_refused || !each.is_written => Fate::Again,
             _ if each.command.class.has(Class::READ) => Fate::Again,
             _ => Fate::Ambiguous(AMBIGUOUS),
-        }
-    }
-
-    #[expect(clippy::unused_self, reason = "one of the ways of `fate`")]
-    fn begin_transaction(&self, walk: &mut Walk<'_, '_>, number: usize) -> Fate {
-        let each = walk.lost[number];
-        walk.has_refused = each.is_refused;
-        let may_be_refused = each.is_written && !each.is_refused;
-        if may_be_refused && walk.may_have_run_after(number) && !walk.is_exec_written(number) {
-            // Then what follows was executed at once.
-            walk.unknown.push(number);
-            walk.place = Place::Local(Ending::Unknown);
-            return Fate::Answer(texts::OK);
-        }
-        if walk.is_watch_broken {
-            walk.place = Place::Local(Ending::Null);
-            return Fate::Answer(texts::OK);
-        }
-        walk.place = Place::Inside(Some(number));
-        Fate::Again
-    }
-
-    fn fate_inside(&self, walk: &mut Walk<'_, '_>, begun: Option<usize>, number: usize) -> Fate {
-        let each = walk.lost[number];
-        walk.has_refused |= each.is_refused;
-        match each.command.verb {
-            Verb::Exec if each.is_written && !walk.has_refused => {
-                walk.place = Place::Outside;
-                walk.is_watch_broken = false;
-                walk.is_consumed |= begun.is_none();
-                walk.answer_all(Group { begun, end: number });
-                Fate::Ambiguous(AMBIGUOUS)
-            }
-            Verb::Exec | Verb::Discard => {
-                walk.place = Place::Outside;
-                walk.has_refused = false;
-                walk.groups.push(Group { begun, end: number });
-                Fate::Again
-            }
-            _ => Fate::Again,
         }
     }
 
@@ -284,6 +244,45 @@ impl Session {
 }
 
 impl Walk<'_, '_> {
+    fn begin_transaction(&mut self, number: usize) -> Fate {
+        let each = self.lost[number];
+        self.has_refused = each.is_refused;
+        let may_be_refused = each.is_written && !each.is_refused;
+        if may_be_refused && self.may_have_run_after(number) && !self.is_exec_written(number) {
+            // Then what follows was executed at once.
+            self.unknown.push(number);
+            self.place = Place::Local(Ending::Unknown);
+            return Fate::Answer(texts::OK);
+        }
+        if self.is_watch_broken {
+            self.place = Place::Local(Ending::Null);
+            return Fate::Answer(texts::OK);
+        }
+        self.place = Place::Inside(Some(number));
+        Fate::Again
+    }
+
+    fn fate_inside(&mut self, begun: Option<usize>, number: usize) -> Fate {
+        let each = self.lost[number];
+        self.has_refused |= each.is_refused;
+        match each.command.verb {
+            Verb::Exec if each.is_written && !self.has_refused => {
+                self.place = Place::Outside;
+                self.is_watch_broken = false;
+                self.is_consumed |= begun.is_none();
+                self.answer_all(Group { begun, end: number });
+                Fate::Ambiguous(AMBIGUOUS)
+            }
+            Verb::Exec | Verb::Discard => {
+                self.place = Place::Outside;
+                self.has_refused = false;
+                self.groups.push(Group { begun, end: number });
+                Fate::Again
+            }
+            _ => Fate::Again,
+        }
+    }
+
     // Whether the transaction that goes on at `number` ends in an EXEC that was written.
     fn is_exec_written(&self, number: usize) -> bool {
         self.lost[number..]

@@ -61,7 +61,7 @@ fn array_request(bytes: &[u8], limits: Limits) -> Look<Vec<Vec<u8>>> {
         if length < 0 || length > limits.bulk || (length > 16384 && !limits.is_authenticated) {
             return Look::Wrong;
         }
-        let length = length as usize;
+        let length = usize::try_from(length).expect("not negative");
         if at + length + 2 > limits.request {
             return Look::Wrong;
         }
@@ -130,24 +130,7 @@ fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
             State::Single if byte == b'\'' => state = State::Closed,
             State::Double if byte == b'\\' && !bytes.is_empty() => {
                 let next = bytes.pop_front()?;
-                let is_hex = next == b'x'
-                    && bytes.len() >= 2
-                    && bytes[0].is_ascii_hexdigit()
-                    && bytes[1].is_ascii_hexdigit();
-                let meant = if is_hex {
-                    let digits = [bytes.pop_front()?, bytes.pop_front()?];
-                    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-                } else {
-                    match next {
-                        b'n' => b'\n',
-                        b'r' => b'\r',
-                        b't' => b'\t',
-                        b'b' => 8,
-                        b'a' => 7,
-                        other => other,
-                    }
-                };
-                words.last_mut()?.push(meant);
+                words.last_mut()?.push(escaped(next, &mut bytes)?);
             }
             State::Single if byte == b'\\' && bytes.front() == Some(&b'\'') => {
                 bytes.pop_front();
@@ -160,6 +143,26 @@ fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         State::Double | State::Single => None,
         _ => Some(words),
     }
+}
+
+/// What a backslash and `letter` mean; \x takes two digits from `rest`.
+fn escaped(letter: u8, rest: &mut std::collections::VecDeque<u8>) -> Option<u8> {
+    let is_hex = letter == b'x'
+        && rest.len() >= 2
+        && rest[0].is_ascii_hexdigit()
+        && rest[1].is_ascii_hexdigit();
+    if is_hex {
+        let digits = [rest.pop_front()?, rest.pop_front()?];
+        return u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok();
+    }
+    Some(match letter {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 8,
+        b'a' => 7,
+        other => other,
+    })
 }
 
 /// A number and CRLF, which must begin within 64 KiB less the type byte.
@@ -190,7 +193,7 @@ pub fn reply(bytes: &[u8]) -> Look<u8> {
     match bytes.first() {
         None => Look::More,
         Some(b'|') => match elements(bytes, 0) {
-            Look::Found(_, end) => Look::Found(b'|', end),
+            Look::Found((), end) => Look::Found(b'|', end),
             Look::More => Look::More,
             Look::Wrong => Look::Wrong,
         },

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use everfly_endpoint::command::{Command, lookup};
 use everfly_endpoint::resp::encode;
 use everfly_endpoint::resp::reply::{Kind, ReplyFramer};
-use everfly_endpoint::resp::request::Request;
+use everfly_endpoint::resp::request::{Limits, Request, RequestFramer};
 use everfly_endpoint::session::{
     Fate, Forward, Lost, Mark, Outcome, PushTurn, Session, Setting, Turn, Verdict, outcome,
 };
@@ -82,26 +82,27 @@ impl Caller {
                 }
             }
             Verdict::Forward(Forward { mark, instead, before, .. }) => {
+                let sent = Sent {
+                    number,
+                    command,
+                    mark: *mark,
+                    bytes: instead.unwrap_or(&bytes).to_vec(),
+                    refusal: None,
+                    is_swallowed: false,
+                };
                 if let Some(before) = before {
-                    self.push(number, lookup(b"PING", b""), Mark::Plain, before, true);
+                    let (command, bytes) = (lookup(b"PING", b""), before.to_vec());
+                    let mark = Mark::Plain;
+                    self.push(Sent { command, mark, bytes, is_swallowed: true, ..sent.clone() });
                 }
-                self.push(number, command, *mark, instead.unwrap_or(&bytes), false);
+                self.push(sent);
             }
         }
         self.hand_out_ours();
         verdict
     }
 
-    fn push(
-        &mut self,
-        number: usize,
-        command: &'static Command,
-        mark: Mark,
-        bytes: &[u8],
-        is_swallowed: bool,
-    ) {
-        let bytes = bytes.to_vec();
-        let sent = Sent { number, command, mark, bytes, refusal: None, is_swallowed };
+    fn push(&mut self, sent: Sent) {
         self.waiting.push_back(Waiting::Sent(sent));
     }
 
@@ -248,8 +249,7 @@ impl Caller {
         let before = log.len();
         let mut replies = Vec::new();
         let mut rest = &restore.bytes[..];
-        let mut framer =
-            everfly_endpoint::resp::request::RequestFramer::new(Default::default(), true);
+        let mut framer = RequestFramer::new(Limits::default(), true);
         while let Some(request) = framer.next(rest).unwrap().request {
             replies.extend(instance.serve(request.bytes(), log));
             rest = &rest[request.bytes().len()..];

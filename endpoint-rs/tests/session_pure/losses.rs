@@ -3,7 +3,7 @@
 use everfly_endpoint::command::lookup;
 use everfly_endpoint::resp::reply::Kind;
 use everfly_endpoint::session::{
-    AMBIGUOUS, AMBIGUOUS_READ, Fate, INVALIDATE_ALL, Lost, Mark, Session, Verdict,
+    AMBIGUOUS, AMBIGUOUS_READ, Fate, INVALIDATE_ALL, Lost, Mark, Session, ShareKey, Verdict,
 };
 
 use crate::caller::{Caller, request};
@@ -321,7 +321,7 @@ fn a_reset_leaves_a_new_session() {
     let (mut caller, mut instance) = after(&["HELLO 3 AUTH bob pw", "SELECT 3", "SUBSCRIBE a"]);
     exchange(&mut caller, &mut instance, "MULTI");
     assert_eq!(exchange(&mut caller, &mut instance, "RESET"), "+RESET\r\n");
-    assert_eq!(caller.session.share_key(), Some(Default::default()));
+    assert_eq!(caller.session.share_key(), Some(ShareKey::default()));
     assert!(!caller.session.is_engaged() && !caller.session.is_resp3());
 }
 

@@ -172,6 +172,15 @@ enum Belief {
     Unknown,
 }
 
+fn belief_of(told: &[u8]) -> Belief {
+    match told {
+        _ if told.starts_with(b"-AMBIGUOUS") => Belief::Unknown,
+        b"*-1\r\n" | b"_\r\n" => Belief::NotDone,
+        _ if told.starts_with(b"-") => Belief::NotDone,
+        _ => Belief::Done,
+    }
+}
+
 /// What the client must believe of each of its requests, and the session that it believes in.
 fn believe(run: &Run) -> (Vec<Belief>, Instance) {
     let mut told: BTreeMap<usize, &[u8]> = BTreeMap::new();
@@ -180,19 +189,12 @@ fn believe(run: &Run) -> (Vec<Belief>, Instance) {
     }
     let mut ideal = Instance::new();
     let mut beliefs = vec![Belief::Unknown; run.lines.len()];
-    let mut queued: Vec<usize> = Vec::new();
-    let mut is_in_limbo = false;
+    let (mut queued, mut is_in_limbo): (Vec<usize>, bool) = (Vec::new(), false);
     for (number, line) in run.lines.iter().enumerate() {
         let told = told.get(&number).copied().unwrap_or_default();
-        let bytes = request(&confirmed_part(run, number));
-        let verb = verb_of(line);
+        let (bytes, verb) = (request(&confirmed_part(run, number)), verb_of(line));
         let is_error = told.starts_with(b"-");
-        let belief = match told {
-            _ if told.starts_with(b"-AMBIGUOUS") => Belief::Unknown,
-            b"*-1\r\n" | b"_\r\n" => Belief::NotDone,
-            _ if is_error => Belief::NotDone,
-            _ => Belief::Done,
-        };
+        let belief = belief_of(told);
         beliefs[number] = belief;
         if is_in_limbo && !is_error && told != b"+QUEUED\r\n" && verb != Verb::Watch {
             ideal.serve(&request("DISCARD"), &mut Vec::new());
@@ -221,10 +223,9 @@ fn believe(run: &Run) -> (Vec<Belief>, Instance) {
                 ideal.serve(&bytes, &mut Vec::new());
             }
             Verb::Multi | Verb::Watch | Verb::Reset if !is_error => {
-                if verb == Verb::Reset {
-                    for each in queued.drain(..) {
-                        beliefs[each] = Belief::NotDone;
-                    }
+                let discarded = if verb == Verb::Reset { queued.len() } else { 0 };
+                for each in queued.drain(..discarded) {
+                    beliefs[each] = Belief::NotDone;
                 }
                 ideal.serve(&bytes, &mut Vec::new());
             }
@@ -342,7 +343,7 @@ fn check_watches(run: &Run) {
     }
 }
 
-/// Enough to find most faults within seconds; PROPTEST_CASES asks for more.
+/// Enough to find most faults within seconds; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
 }

@@ -2,7 +2,7 @@
 
 use everfly_endpoint::command::{Class, TABLE, lookup};
 use everfly_endpoint::resp::reply::Kind;
-use everfly_endpoint::resp::request::Request;
+use everfly_endpoint::resp::request::{Limits, Request, RequestFramer};
 use everfly_endpoint::session::{
     Answer, Forward, Mark, Outcome, Route, Session, ShareKey, Verdict, outcome,
 };
@@ -149,7 +149,7 @@ fn a_session_is_brought_back_with_all_it_was_set_up_as() {
     let restore = caller.session.restore();
     let mut lines = Vec::new();
     let mut rest = &restore.bytes[..];
-    let mut framer = everfly_endpoint::resp::request::RequestFramer::new(Default::default(), true);
+    let mut framer = RequestFramer::new(Limits::default(), true);
     while let Some(request) = framer.next(rest).unwrap().request {
         lines.push(text_of(request.bytes()));
         rest = &rest[request.bytes().len()..];
