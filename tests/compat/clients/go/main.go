@@ -1,5 +1,6 @@
 // Command clients shows that go-redis lives with a Sentinel: its calls of the Sentinel protocol
-// (`calls`), or a writer and a reader that follow the primary (`follow`).
+// (`calls`), a writer and a reader that follow the primary (`follow`), or one that counts at a plain
+// address (`plain`).
 package main
 
 import (
@@ -177,6 +178,25 @@ func follow(name string, sentinels []string, protocol int) {
 	})
 }
 
+func plain(name, address string, protocol int) {
+	// Retries would hide what the address must not show.
+	client := redis.NewClient(&redis.Options{
+		Addr: address, Protocol: protocol, MaxRetries: -1, ReadTimeout: -1,
+	})
+	key := fmt.Sprintf("%s:go-redis-%d", name, protocol)
+	repeat("plain", protocol, func(value int) (int, int, error) {
+		seen, err := client.Incr(ctx, key).Result()
+		if err != nil {
+			return 0, 0, err
+		}
+		if seen != int64(value) {
+			return 0, 0, fmt.Errorf("increment %d made %d", value, seen)
+		}
+		port, err := portOf(client)
+		return port, value, err
+	})
+}
+
 func main() {
 	mode, name := os.Args[1], os.Args[2]
 	sentinels := strings.Split(os.Args[3], ",")
@@ -192,7 +212,11 @@ func main() {
 		running.Add(1)
 		go func() {
 			defer running.Done()
-			follow(name, sentinels, protocol)
+			if mode == "plain" {
+				plain(name, sentinels[0], protocol)
+			} else {
+				follow(name, sentinels, protocol)
+			}
 		}()
 	}
 	running.Wait()

@@ -12,7 +12,10 @@ import redis.clients.jedis.RedisSentinelClient;
 import redis.clients.jedis.util.Delay;
 import redis.clients.jedis.util.SafeEncoder;
 
-/** Jedis: the calls of the Sentinel protocol, or a writer that follows the primary. */
+/**
+ * Jedis: the calls of the Sentinel protocol, a writer that follows the primary, or one that counts at
+ * a plain address.
+ */
 final class JedisProgram {
     private static JedisClientConfig config(int protocol) {
         return DefaultJedisClientConfig.builder()
@@ -54,11 +57,26 @@ final class JedisProgram {
         });
     }
 
+    private static void plain(Phases settings, int protocol) {
+        Jedis client = new Jedis(new HostAndPort("127.0.0.1", settings.sentinels.get(0)),
+                DefaultJedisClientConfig.builder()
+                        .protocol(protocol == 3 ? RedisProtocol.RESP3 : RedisProtocol.RESP2)
+                        .timeoutMillis(Phases.PATIENCE_MS)
+                        .build());
+        String key = settings.name + ":jedis-" + protocol;
+        Phases.repeat("plain", protocol, value -> {
+            long seen = Phases.counted(client.incr(key), value);
+            return new Phases.Reached(Phases.portOf(client.info("server")), seen);
+        });
+    }
+
     public static void main(String[] arguments) {
         Phases settings = new Phases(arguments);
         for (int protocol : Phases.PROTOCOLS) {
             if (settings.isCalls) {
                 calls(settings, protocol);
+            } else if (settings.isPlain) {
+                plain(settings, protocol);
             } else {
                 follow(settings, protocol);
             }

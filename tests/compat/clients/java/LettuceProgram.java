@@ -18,7 +18,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/** Lettuce: the calls of the Sentinel protocol, or a writer and a reader that follow the primary. */
+/**
+ * Lettuce: the calls of the Sentinel protocol, a writer and a reader that follow the primary, or one
+ * that counts at a plain address.
+ */
 final class LettuceProgram {
     private static RedisClient client(RedisURI place, int protocol) {
         place.setTimeout(Duration.ofMillis(Phases.TIMEOUT_MS));
@@ -86,11 +89,25 @@ final class LettuceProgram {
         });
     }
 
+    private static void plain(Phases settings, int protocol) {
+        RedisURI place = RedisURI.create("127.0.0.1", settings.sentinels.get(0));
+        RedisClient client = client(place, protocol);
+        RedisCommands<String, String> commands = client.connect().sync();
+        commands.setTimeout(Duration.ofMillis(Phases.PATIENCE_MS));
+        String key = settings.name + ":lettuce-" + protocol;
+        Phases.repeat("plain", protocol, value -> {
+            long seen = Phases.counted(commands.incr(key), value);
+            return new Phases.Reached(Phases.portOf(commands.info("server")), seen);
+        });
+    }
+
     public static void main(String[] arguments) {
         Phases settings = new Phases(arguments);
         for (int protocol : Phases.PROTOCOLS) {
             if (settings.isCalls) {
                 calls(settings, protocol);
+            } else if (settings.isPlain) {
+                plain(settings, protocol);
             } else {
                 follow(settings, protocol);
             }

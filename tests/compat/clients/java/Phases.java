@@ -10,19 +10,30 @@ import java.util.stream.Stream;
 /** Turns the arguments of a program into its settings, and what it finds out into lines of JSON. */
 final class Phases {
     static final int TIMEOUT_MS = 1000;
+    static final int PATIENCE_MS = 30_000;
     static final List<Integer> PROTOCOLS = List.of(2, 3);
     private static final int LOOP_MS = 50;
     private static final int STEPS_A_LINE = 20;
     private static final Pattern PORT = Pattern.compile("^tcp_port:(\\d+)", Pattern.MULTILINE);
 
     final boolean isCalls;
+    final boolean isPlain;
     final String name;
     final List<Integer> sentinels;
 
     Phases(String[] arguments) {
         isCalls = arguments[0].equals("calls");
+        isPlain = arguments[0].equals("plain");
         name = arguments[1];
         sentinels = Stream.of(arguments[2].split(",")).map(Integer::valueOf).toList();
+    }
+
+    /** Returns a count that an increment must have had, or throws. */
+    static long counted(long seen, long value) {
+        if (seen != value) {
+            throw new IllegalStateException("increment " + value + " made " + seen);
+        }
+        return seen;
     }
 
     /** What one step of a loop reached: an instance, and a value there. */

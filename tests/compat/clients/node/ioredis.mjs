@@ -1,8 +1,9 @@
-// ioredis: the calls of the Sentinel protocol, or a writer and a reader that follow the primary.
+// ioredis: the calls of the Sentinel protocol, a writer and a reader that follow the primary, or
+// one that counts at a plain address.
 
 import { Redis } from "ioredis";
 import {
-  errorOf, objectOf, portOf, portsOf, PROTOCOLS, repeat, say, settings, TIMEOUT_MS,
+  counted, errorOf, objectOf, portOf, portsOf, PROTOCOLS, repeat, say, settings, TIMEOUT_MS,
 } from "./phases.mjs";
 
 const { mode, name, sentinels } = settings;
@@ -50,7 +51,18 @@ function follow(protocol) {
   });
 }
 
+function plain(protocol) {
+  // Retries would hide what the address must not show.
+  const client = new Redis({ ...sentinels[0], protocol, maxRetriesPerRequest: 0 });
+  client.on("error", () => {});
+  repeat("plain", protocol, async (value) => {
+    const seen = counted(await client.incr(`${name}:ioredis-${protocol}`), value);
+    return { port: portOf(await client.info("server")), value: seen };
+  });
+}
+
 for (const protocol of PROTOCOLS) {
   if (mode === "calls") await calls(protocol);
+  else if (mode === "plain") plain(protocol);
   else follow(protocol);
 }

@@ -1,8 +1,9 @@
-// node-redis: the calls of the Sentinel protocol, or a writer and a reader that follow the primary.
+// node-redis: the calls of the Sentinel protocol, a writer and a reader that follow the primary, or
+// one that counts at a plain address.
 
 import { createClient, createSentinel } from "redis";
 import {
-  errorOf, objectOf, portOf, portsOf, PROTOCOLS, repeat, say, settings, TIMEOUT_MS,
+  counted, errorOf, objectOf, portOf, portsOf, PROTOCOLS, repeat, say, settings, TIMEOUT_MS,
 } from "./phases.mjs";
 
 const { mode, name, sentinels } = settings;
@@ -52,7 +53,18 @@ async function follow(protocol) {
   });
 }
 
+async function plain(protocol) {
+  const client = createClient({ RESP: protocol, socket: sentinels[0], disableOfflineQueue: true });
+  client.on("error", () => {});
+  await client.connect();
+  repeat("plain", protocol, async (value) => {
+    const seen = counted(await client.incr(`${name}:node-redis-${protocol}`), value);
+    return { port: portOf(await client.info("server")), value: seen };
+  });
+}
+
 for (const protocol of PROTOCOLS) {
   if (mode === "calls") await calls(protocol);
+  else if (mode === "plain") await plain(protocol);
   else await follow(protocol);
 }

@@ -41,6 +41,12 @@ export async function errorOf(call) {
   }
 }
 
+// Returns a count that an increment must have had, or throws.
+export function counted(seen, value) {
+  if (seen !== value) throw new Error(`increment ${value} made ${seen}`);
+  return seen;
+}
+
 // Repeats a step with counted values; says each instance that it reaches, once
 // a second where it is, and errors.
 export async function repeat(phase, protocol, step) {
