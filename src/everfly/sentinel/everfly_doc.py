@@ -38,6 +38,8 @@ An unknown key, a wrong type or a value out of range is refused at the start, wi
 file, the key and what is allowed. This page is generated from the table in
 `src/everfly/sentinel/everfly_toml.py`.
 
+The endpoint has [settings of its own](endpoint-settings.md).
+
 ## At the top of the file
 
 | key | flag, variable | default | allowed | what it does, and why |
