@@ -37,7 +37,8 @@ from everfly.operator.status import ROLLING, Situation, differs, phase_of, statu
 
 log = logging.getLogger(__name__)
 
-PEACE_S: Final = 1.0
+PEACE_S: Final = 2.0
+"""Between looks while nothing changes: whatever does, wakes the keeper by itself."""
 TROUBLE_S: Final = 0.5
 AFTER_FAILURE_S: Final = 0.25
 """Before the next look after a step failed."""

@@ -1,9 +1,10 @@
 """Turn one instance's admin port into what it says of itself and how our questions fare.
 
-Rules: one connection that stays, a PING and a short INFO a second, the whole INFO when a process or
-a role is new and now and then; a lost connection is asked again at once; each question has a limit,
-so that one that hangs delays nobody but itself. Orders never use this connection: one that hangs
-would look like an instance that does.
+Rules: one connection that stays, a short INFO a second (the admin port answers it in every state,
+so a PING would say nothing more), the whole INFO when a process or a role is new and now and then;
+a lost connection is asked again at once; each question has a limit, so that one that hangs delays
+nobody but itself. Orders never use this connection: one that hangs would look like an instance that
+does.
 """
 
 import asyncio
@@ -115,8 +116,8 @@ class Probe:
             client = await self._connected()
             wants_whole = self._whole_at is None or began - self._whole_at >= WHOLE_EVERY_MS
             info = ("INFO",) if wants_whole else ("INFO", "REPLICATION")
-            replies = await client.transaction([("PING",), info], timeout_s=ANSWER_S)
-            self._take(replies[1], began, is_whole=wants_whole)
+            reply = await client.call(*info, timeout_s=ANSWER_S)
+            self._take(reply, began, is_whole=wants_whole)
         except EverflyError as error:
             await self._hang_up()
             self._note_failure(began, is_refused=_is_refusal(error))
