@@ -43,7 +43,8 @@ _STARTS: Final = frozenset({"started", "restarted", "resumed"})
 WINDOW_MAX_MS: Final = 8_000
 """Of the picture in detail: more, and arrows become a wall."""
 LEAD_MS: Final = 400
-"""Shown before what began the trouble."""
+LEAD_MS_MIN: Final = 25
+"""Shown before what began the trouble, and after it: a third of it, within these."""
 QUIET_MS: Final = 2_000
 """Of a world without trouble: shown around its beginning."""
 
@@ -127,9 +128,10 @@ def window_of(outcome: Outcome) -> tuple[int, int]:
     if outcome.violations:
         at = outcome.violations[0].at
         causes = [fault.at for fault in outcome.faults if fault.at <= at]
-        start = max(at - WINDOW_MAX_MS, (causes[-1] if causes else at - QUIET_MS) - LEAD_MS, 0)
-        # A rule about the end is broken long after its cause: then what led there is not in sight.
-        return max(0, min(start, at - LEAD_MS)), min(end, at + LEAD_MS)
+        cause = max(causes[-1] if causes else at - QUIET_MS, at - WINDOW_MAX_MS)
+        # A rule can be broken within milliseconds of its cause, which must not be a single dot.
+        lead = min(LEAD_MS, max(LEAD_MS_MIN, (at - cause) // 3))
+        return max(0, cause - lead), min(end, at + lead)
     telling = [one for one in events_of(outcome) if one.kind is Kind.NOTICE and one.weight > 40]
     if not telling:
         return 0, min(end, QUIET_MS)
@@ -168,8 +170,8 @@ def _lane(name: str, trace: tuple[Mark, ...], end: int, is_first: bool) -> Lane:
         was = state
         if mark.kind is Kind.LIFE:
             first = mark.what.split(" ")[0]
-            if " as a replica" in mark.what or " as a primary" in mark.what:
-                role = "primary" if mark.what.endswith(" as a primary") else "replica"
+            if mark.what.endswith((", as a primary", ", as a replica")):
+                role = mark.what.rpartition(" ")[2]
             state = _STOPS.get(first, role if first in _STARTS else state)
         elif mark.kind is Kind.ROLE and mark.what.startswith("SLAVEOF"):
             role = "primary" if mark.what == "SLAVEOF NO ONE" else "replica"
@@ -213,15 +215,20 @@ def _arrows(outcome: Outcome) -> Iterator[Arrow]:
 
 
 _FIELD: Final = re.compile(r"\b(epoch|leader|leader_epoch|candidate|is_down|error|limit)=([^,()]+)")
-_ADDRESS: Final = re.compile(r"\b(follow|primary)=Address\(host='([^']*)', port=(\d+)")
+_ADDRESS: Final = re.compile(r"\b(follow)=Address\(host='([^']*)', port=(\d+)")
 
 
 def _short(text: str, known: dict[str, str]) -> str:
     """Say a message in a few words: its name and the fields that matter."""
     word = text.partition("(")[0]
+    if word == "Reconfigure" and "follow=None" in text:
+        word = "become a primary"
+    elif word == "Reconfigure":
+        word = ""
     fields = [f"{name} {host}:{port}" for name, host, port in _ADDRESS.findall(text)]
     for name, value in _FIELD.findall(text):
         plain = value.strip("'")
         if plain != "None":
             fields.append(f"{name} {known.get(plain, plain[:12])}")
-    return f"{word} {', '.join(fields)}".strip()
+    told = ", ".join(fields)
+    return f"{word}, {told}" if word and told else word or told

@@ -18,7 +18,7 @@ WIDTH: Final = 1_160.0
 LEFT: Final = 150.0
 """For the names of the lanes. All of these are in pixels of the drawing."""
 RIGHT: Final = 24.0
-TOP: Final = 46.0
+TOP: Final = 62.0
 LANE: Final = 34.0
 WIDE_LANE: Final = 58.0
 """Where arrows go between lanes."""
@@ -228,8 +228,10 @@ def _arrows(plot: Plot) -> Iterator[str]:
         if arrow.is_order and labels < LABELS_MAX:
             # Near the head: several orders often start from one place at one time.
             labels += 1
+            is_far = x2 > WIDTH * 0.8
+            side, at = (" end", x2 - 6) if is_far else ("", x2 + 6)
             yield (
-                f'<text class="hint" x="{x2 + 6:.1f}" y="{y2 - down * 5:.1f}">'
+                f'<text class="hint{side}" x="{at:.1f}" y="{y2 - down * 5:.1f}">'
                 f"{escape(arrow.label[:40])}</text>"
             )
 
@@ -278,11 +280,11 @@ def _violations(plot: Plot) -> Iterator[str]:
         x = plot.window.x(violation.at)
         yield (
             f"<g><title>{escape(str(violation))}</title>"
-            f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="22" y2="{plot.bottom:g}"/></g>'
+            f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="20" y2="{plot.bottom:g}"/></g>'
         )
         if len(shown) == 1:
             is_right = x > WIDTH / 2
             side, at = ("end", x - 6) if is_right else ("", x + 6)
             yield (
-                f'<text class="broken {side}" x="{at:.1f}" y="18">✗ {escape(violation.rule)}</text>'
+                f'<text class="broken {side}" x="{at:.1f}" y="14">✗ {escape(violation.rule)}</text>'
             )
