@@ -61,6 +61,16 @@ def test_settings_of_the_core_reach_its_policy(tmp_path: Path) -> None:
     assert (policy.fast_down, policy.forget_after) == (True, 60_000)
 
 
+def test_a_recording_goes_where_it_was_asked_for_whatever_folder_is_entered_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings("", {"record": "rec", "record_limit_mb": "64"}, {})
+    assert settings.record == tmp_path / "rec"
+    assert settings.record_limit_mb == 64
+    assert load_settings("", {}, {}).record is None
+
+
 def test_defaults_of_the_table_are_those_of_the_core() -> None:
     for key in KEYS:
         if key.policy_field:
@@ -83,6 +93,9 @@ def test_defaults_of_the_table_are_those_of_the_core() -> None:
         ("forget_after_s = -1", "forget_after_s: -1 is out of range; allowed: .*0 to"),
         ("forget_after_s = true", "True is no number"),
         ("forget_after_s = nan", "out of range"),
+        ('record = ""', "record: it is empty"),
+        ("record_limit_mb = 1", "record_limit_mb: 1 is out of range; allowed: .* of megabytes, 2"),
+        ('record_limit_mb = "9"', "'9' is no whole number"),
         ('webhooks = "x"', r"webhooks: must be written as tables, `\[\[webhooks\]\]`"),
         ("[[webhooks]]", r"webhooks\[1\]: `url` is missing"),
         ('[[webhooks]]\nurl = "x"\nurls = "y"', r"webhooks\[1\]: unknown key `urls`"),

@@ -81,8 +81,9 @@ _FIXED_KEYS: Final = (
         "",
         "A file for all that the deciding core is fed, a line each, for `everfly sim --replay`: it "
         "shows afterwards what was decided and why. A full file, and that of an earlier run, goes "
-        "on beside it as FILE.1. For its owner alone (0600), without passwords. Off by default: "
-        "who debugs nothing needs no such file.",
+        "on beside it as FILE.1. Written ten times a second and with every event, not flushed to "
+        "the disk, so it survives a crash of the process. For its owner alone (0600), without "
+        "passwords. Off by default: who debugs nothing needs no such file.",
     ),
     Key(
         "record_limit_mb",
