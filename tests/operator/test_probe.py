@@ -148,6 +148,27 @@ async def test_a_replica_that_somebody_promoted_remembers_whose_data_it_has(
         assert not await Orders(second.address).promote(history)
 
 
+async def test_a_replica_that_restarted_as_a_primary_is_not_taken_for_a_promoted_one(
+    instances: list[Instance],
+) -> None:
+    first, second = instances
+    async with probing(second) as probe:
+        await Orders(second.address).follow(first.address, cuts_clients=False)
+        await seen(probe, lambda: probe.reading.facts is not None and facts(probe).is_link_up)
+        second.stop()
+        await seen(probe, lambda: probe.reading.contact.failing_since is not None)
+        second.start()
+        await seen(
+            probe,
+            lambda: (
+                probe.reading.contact.is_reachable
+                and probe.reading.facts is not None
+                and facts(probe).role is Role.PRIMARY
+            ),
+        )
+        assert facts(probe).promoted_from == ""
+
+
 async def test_only_a_replica_of_the_expected_history_is_promoted(
     instances: list[Instance],
 ) -> None:

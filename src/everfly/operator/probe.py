@@ -34,8 +34,6 @@ REFUSED_S: Final = 0.1
 REFUSED_SOON_MS: Final = 2_000
 WHOLE_EVERY_MS: Final = 15_000
 """Between two whole INFO: how many keys there are need not be newer."""
-BORN_TOLERANCE_MS: Final = 2_500
-"""An uptime is in whole seconds, and its answer takes time."""
 
 _KEYS = re.compile(r"db[0-9]+")
 
@@ -67,7 +65,7 @@ class Probe:
         self._client: Client | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._whole_at: Instant | None = None
-        self._born: Instant | None = None
+        self._is_connection_new = False
         self._details: dict[str, str] = {}
         self._began = Instant(0)
         self._asked = asyncio.Event()
@@ -146,15 +144,17 @@ class Probe:
         self.reading = Reading(facts, Contact(answered_at=began), self._link_down(facts, began))
 
     def _note_process(self, fields: dict[str, str], began: Instant) -> None:
-        uptime = fields.get("uptime_in_seconds", "")
-        if not uptime.isdigit():
+        """Forget what the instance said if another process may answer by now.
+
+        It is the same one only if it was surely born before the last answer. An uptime is in whole
+        seconds, so that a young process may be taken for another one; then it is merely asked anew.
+        """
+        uptime, answered_at = fields.get("uptime_in_seconds", ""), self.reading.contact.answered_at
+        if not self._is_connection_new or answered_at is None or not uptime.isdigit():
             return
-        born = Instant(began - int(uptime) * 1000)
-        if self._born is not None and born > self._born + BORN_TOLERANCE_MS:
-            # Another process: what the former one said says nothing about this one.
+        self._is_connection_new = False
+        if began - int(uptime) * 1000 > answered_at:
             self.reading = replace(self.reading, facts=None, link_down_since=None)
-        if self._born is None or born > self._born + BORN_TOLERANCE_MS:
-            self._born = born
 
     def _link_down(self, facts: Facts, began: Instant) -> Instant | None:
         if facts.role is not Role.REPLICA or facts.is_link_up:
@@ -175,6 +175,7 @@ class Probe:
         if self._client is None:
             client = await Client.connect(self.address, timeout_s=ANSWER_S, name=CLIENT_NAME)
             self._client, self._whole_at = client, None
+            self._is_connection_new = True
             self._watcher = asyncio.create_task(self._watch(client))
         return self._client
 
