@@ -128,6 +128,8 @@ pub struct Client {
     pub is_told: bool,
     /// It has sent a whole command.
     pub has_spoken: bool,
+    /// When it connected.
+    pub since: Instant,
     /// When bytes of it came last.
     pub heard: Instant,
     /// Until when it keeps a connection of its own that it no longer needs.
@@ -165,6 +167,7 @@ impl Client {
             is_closing: false,
             is_told: false,
             has_spoken: false,
+            since: now,
             heard: now,
             keeps_own_until: now,
             blocked: None,

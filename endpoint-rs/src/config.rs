@@ -183,7 +183,7 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Replies that wait for all clients.
     pub total_output_bytes: usize,
-    /// TLS, PROXY protocol, first command.
+    /// From the connect to the end of TLS, of the PROXY header, of a first command that was begun.
     pub handshake: Duration,
     /// Silence of a client; 0: no limit.
     pub idle: Duration,

@@ -91,7 +91,7 @@ macro_rules! counters {
         #[derive(Default, Debug)]
         pub struct WorkerStats {
             $($(#[$meta])* pub $name: $type,)*
-            /// Of sampled commands, from their last byte read to their reply given to the socket.
+            /// Of sampled commands, from when they were taken to when their reply had come.
             pub latency: Histogram,
         }
 

@@ -266,6 +266,29 @@ def test_a_slow_reader_of_big_replies_delays_nobody(endpoint: Endpoint) -> None:
         assert slow.call("PING") == b"PONG"
 
 
+def test_transactions_in_a_row_use_one_connection(endpoint: Endpoint) -> None:
+    with endpoint.connect() as client:
+        for number in range(50):
+            client.send("MULTI")
+            client.send("INCR", "count")
+            client.send("EXEC")
+            assert replies(client, 3) == [b"OK", b"QUEUED", [number + 1]]
+            assert client.call("GET", "count") == str(number + 1).encode()
+        assert endpoint.stat("upstreams_opened") == 1
+
+
+def test_a_login_costs_no_connection_that_is_not_used_on(endpoint: Endpoint) -> None:
+    for number in range(10):
+        with endpoint.connect() as client:
+            client.call("CLIENT", "SETINFO", "LIB-NAME", "library")
+            client.call("SELECT", "1")
+            client.call("SET", "key", number)
+            assert client.call("GET", "key") == str(number).encode()
+            # Own ones become shared ones, one a worker, or are closed.
+            until(lambda: endpoint.stat("upstreams_own") == 0, WITHIN_S)
+            assert endpoint.stat("upstreams_shared") <= 2
+
+
 def test_a_client_that_is_gone_leaves_no_connection_behind(
     endpoint: Endpoint, primary: Instance
 ) -> None:

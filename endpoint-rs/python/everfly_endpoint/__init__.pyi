@@ -101,7 +101,9 @@ class LimitsConfig(TypedDict):
     total_output_bytes: NotRequired[int]
     """The same for all clients together; who asks for more then is closed. Default: 1 GiB."""
     handshake_ms: NotRequired[int]
-    """TLS, PROXY protocol and the first whole command must be done in this time. Default: 10000."""
+    """TLS and the PROXY header must be done in this time after the connect, and a first command
+    that was begun by then must be whole. A client that has begun nothing may wait.
+    Default: 10000."""
     idle_ms: NotRequired[int]
     """Clients that say nothing for this long are closed, unless they are subscribed or wait for a
     blocking command. Default: 0, never."""
@@ -175,7 +177,7 @@ class Notice(TypedDict):
     """Unix time."""
 
 class Histogram(TypedDict):
-    """Of a sample: one command in 64, from its last byte read to its reply written."""
+    """Of a sample: one command in 64, from when it was taken to when its reply had come."""
 
     bounds_us: list[int]
     """Upper bounds; the counts have one element more, for what is above the last."""

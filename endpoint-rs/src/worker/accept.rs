@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
 use rustls::ServerConnection;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::{Source, Worker};
 use crate::client::Client;
@@ -20,6 +22,10 @@ use crate::stream::{Socket, Stream};
 
 /// Connections taken from one listener in one pass: a storm must not starve those that are served.
 const ACCEPTS_A_PASS: usize = 128;
+
+/// After this silence a client's machine is asked whether it is there.
+/// Source: `tcp-keepalive`, redis.conf (7.0.15).
+const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// Said to a client for which there is no room, as the engines say it.
 /// Source: `acceptCommonHandler`, redis/src/networking.c (7.0.15).
@@ -137,6 +143,9 @@ impl Worker {
         if let Socket::Tcp(stream) = &socket {
             // Replies are gathered by ourselves; the kernel must not wait for more.
             let _ = stream.set_nodelay(true);
+            // A client whose machine is gone says nothing; a subscriber would be kept for ever.
+            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+            let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
         }
         let stream = match self.dress(&listener, socket) {
             Ok(stream) => stream,

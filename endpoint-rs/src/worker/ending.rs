@@ -45,10 +45,17 @@ impl Worker {
         for (index, client) in &self.clients {
             let silent = now.saturating_duration_since(client.heard);
             let is_over = |limit: Duration| limit > Duration::ZERO && silent > limit;
-            if (!client.has_spoken && is_over(limits.handshake))
-                || (client.framer.is_inside() && client.wait == Wait::No && is_over(limits.partial))
+            // One that has begun nothing may be a spare one of a pool.
+            let has_begun = client.stream.is_handshaking()
+                || client.awaits_proxy
+                || (client.framer.is_inside() && !client.has_spoken);
+            if has_begun && now.saturating_duration_since(client.since) > limits.handshake {
+                over.push((index, "limits.handshake_ms"));
+            } else if client.framer.is_inside()
+                && client.wait == Wait::No
+                && is_over(limits.partial)
             {
-                over.push((index, "limits.handshake_ms or limits.partial_ms"));
+                over.push((index, "limits.partial_ms"));
             } else if client.outstanding == 0
                 && client.parked.is_empty()
                 && client.wait == Wait::No

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::instance::{PoolKey, SLOW_INSTANCE_BYTES};
 use super::{Worker, flow::Flow};
 use crate::client::{Home, Wait};
-use crate::command::{Command, lookup};
+use crate::command::{Class, Command, lookup};
 use crate::config::Kind;
 use crate::resp::request::Request;
 use crate::session::{Mark, Route, Setting, Verdict};
@@ -19,8 +19,7 @@ use crate::upstream::{Owner, Pending, Purpose, Target};
 /// A longer command does not go over a connection that others share.
 pub(super) const SHARED_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a client keeps a connection of its own after it last needed one: whoever used a
-/// transaction soon uses the next.
+/// How long a client keeps a connection of its own after it last needed one.
 pub(super) const KEEPS_OWN: Duration = Duration::from_secs(5);
 
 /// What readers are told when there is no replica for them.
@@ -72,6 +71,10 @@ impl Worker {
         if let Some(before) = forward.before {
             let pending = super::instance::pending_of(Purpose::Swallow, before.len());
             self.upstreams[upstream].push(before, pending);
+        }
+        if forward.route == Route::Own && !command.class.has(Class::SESSION) {
+            // Who uses a transaction or a script soon uses the next.
+            self.clients[index].keeps_own_until = self.now + KEEPS_OWN;
         }
         let bytes = forward.instead.unwrap_or(request.bytes());
         self.begin_to_block(index, upstream, bytes, command);
@@ -160,7 +163,7 @@ impl Worker {
         if restore.replies > 0
             && let Some(news) = self.clients[index].session.news_after_restore()
         {
-            self.give(index, news);
+            self.leave_for(index, news);
         }
         upstream
     }

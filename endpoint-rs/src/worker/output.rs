@@ -43,6 +43,15 @@ impl Worker {
         }
     }
 
+    /// Leave a few bytes for the end of the pass. The client is there afterwards, whatever it does.
+    pub(super) fn leave_for(&mut self, index: usize, bytes: &[u8]) {
+        if let Some(client) = self.clients.get_mut(index) {
+            client.output.extend_from_slice(bytes);
+            self.output_bytes += bytes.len();
+            self.soil_client(index);
+        }
+    }
+
     /// A client does not read as fast as its replies come.
     #[cold]
     fn meet_slow_reader(&mut self, index: usize) {

@@ -200,6 +200,9 @@ impl Worker {
                 return;
             }
             self.tell_refusals(index, pending);
+            if !self.is_same(index, serial) {
+                return; // with its client
+            }
             if !piece.ends || matches!(kind, Kind::Bulk(size) if size >= BIG_REPLY_BYTES) {
                 self.meet_big_reply(pending);
             }
@@ -211,12 +214,17 @@ impl Worker {
                 Turn::Instead(line) => self.give_or_withhold(index, pending, &line, WHOLE),
             }
         }
-        if !self.upstreams[index].drops_reply {
+        if self.upstreams.get(index).is_some_and(|it| it.serial == serial && !it.drops_reply) {
             self.give_or_withhold(index, pending, bytes, piece);
         }
-        if is_end && self.upstreams.get(index).is_some_and(|it| it.serial == serial) {
+        if is_end && self.is_same(index, serial) {
             self.reply_ends(index, pending);
         }
+    }
+
+    /// Whether a connection is still the one that it was.
+    fn is_same(&self, index: usize, serial: u32) -> bool {
+        self.upstreams.get(index).is_some_and(|it| it.serial == serial)
     }
 
     fn reply_ends(&mut self, index: usize, pending: Pending) {
