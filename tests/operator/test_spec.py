@@ -1,10 +1,23 @@
 """What is read from a resource, and what is said about one that is wrong."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from everfly.operator.crd.fields import SPEC
+from everfly.operator.resources import Around, desired
+from everfly.operator.resources.owner import Owner
 from everfly.operator.spec import RESERVED_LABELS, SNAPSHOTS, SecretKey, SpecError, read_spec
+
+INNER_NAMES = [
+    "name", "key", "labels", "annotations", "dir", "cron", "persistentVolumeClaimSpec",
+    "existingPersistentVolumeClaimName", "minAvailable", "maxUnavailable", "passwordFromSecret",
+    "type", "nodePort", "networkPolicy", "clientsFrom", "metricsFrom", "replicaService",
+    "preferredZones",
+]  # fmt: skip
 
 
 def problems_of(value: dict[str, Any]) -> tuple[str, ...]:
@@ -139,3 +152,26 @@ def test_no_label_of_the_operator_can_be_set(field: str, key: str) -> None:
 
 def test_all_problems_are_named_at_once() -> None:
     assert len(problems_of({"replicas": -1, "image": 1, "pdb": []})) == 3
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 70_000) | st.text("ab-/", max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(INNER_NAMES), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*SPEC, "nonsense"]), JSON, max_size=5))
+def test_nonsense_is_refused_with_the_fields_named_or_can_be_carried_out(value: Any) -> None:
+    problems: tuple[str, ...] = ()
+    try:
+        spec = read_spec(value)
+    except SpecError as error:
+        problems = error.problems
+    else:
+        made = desired(spec, Owner("cache", "shop", "uid"), Around())
+        assert "StatefulSet" in json.dumps(made)
+    assert all(each.startswith("spec.") and ": " in each for each in problems)
