@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --no-default-features --example framers`
 //!
-//! Each figure is the best of many rounds: what the machine does besides only adds to it.
+//! Each figure is the best of many short rounds: what the machine does besides only adds to it.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,8 +13,8 @@ use everfly_endpoint::resp::request::{Limits, RequestFramer};
 use everfly_endpoint::session::{Session, Setting, Verdict};
 
 const PIPELINE: usize = 16;
-const PASSES: usize = 20_000;
-const ROUNDS: usize = 50;
+const PASSES: usize = 200;
+const ROUNDS: usize = 3_000;
 
 /// Return the best time of one of `units` in `work`, in nanoseconds.
 fn best(units: usize, mut work: impl FnMut()) -> f64 {
