@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Self
 
 import pytest
 
+from everfly.endpoint.plane import is_installed
 from kinds import HOST
 from processes import Child, Connection, free_port, until
 from servers import Deployment
@@ -20,7 +20,7 @@ from web_client import Got, get, send
 START_S: Final = 20.0
 
 needs_plane = pytest.mark.skipif(
-    find_spec("everfly_endpoint") is None,
+    not is_installed(),
     reason="the data plane is not built: maturin develop --release -m endpoint-rs/Cargo.toml",
 )
 

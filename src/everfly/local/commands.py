@@ -6,7 +6,7 @@ What was started and where goes to stdout; errors go to stderr, and then nothing
 import asyncio
 import os
 import signal
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -152,9 +152,18 @@ def up(  # noqa: PLR0913, PLR0917 - options are arguments
         fail(error)
 
 
+def _is_installed() -> bool:
+    # Imported and not only looked for: a checkout has the package before its Rust part is built.
+    try:
+        import_module(ENDPOINT_MODULE)
+    except ImportError:
+        return False
+    return True
+
+
 def _wants_endpoint(has_endpoint: bool | None, port: int | None) -> bool:
     """Return whether to start an endpoint. Raises SettingsError when it cannot be had."""
-    is_installed = find_spec(ENDPOINT_MODULE) is not None
+    is_installed = _is_installed()
     is_asked_for = has_endpoint or (has_endpoint is None and port is not None)
     if is_asked_for and not is_installed:
         raise SettingsError(f"{NO_ENDPOINT}; install it, or leave --endpoint out")
@@ -236,7 +245,7 @@ def _introduction(deployment: Deployment) -> list[Text]:
         lines.append(
             Text(f"  {endpoint.name:<12} {endpoint.address}  for clients; admin http://{admin}/")
         )
-    elif find_spec(ENDPOINT_MODULE) is None:
+    elif not _is_installed():
         lines.append(Text(f"  no endpoint: {NO_ENDPOINT}", style="dim"))
     for instance in deployment.instances:
         role = "primary" if instance is primary else "replica"
