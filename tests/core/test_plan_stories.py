@@ -408,6 +408,25 @@ def test_a_running_group_of_another_operator_is_taken_over_as_it_is() -> None:
     assert before == {name: (pod.role, pod.leader) for name, pod in world.pods.items()}
 
 
+def test_a_group_of_another_operator_whose_primary_restarted_empty_keeps_its_data() -> None:
+    world = ready_world()
+    world.record = type(world.record)()
+    world.kill("p-0")
+    world.start("p-0")
+    settle(world)
+    assert primary_of(world) != "p-0"
+    assert data_of_primary(world) == world.acknowledged
+
+
+def test_a_group_of_another_operator_whose_primary_dropped_all_keys_keeps_it() -> None:
+    world = ready_world()
+    world.record = type(world.record)()
+    for pod in world.pods.values():
+        pod.writes = set()  # replicated, as every command
+    settle(world)
+    assert primary_of(world) == "p-0"
+
+
 def test_a_group_of_another_operator_whose_primary_is_dead_fails_over() -> None:
     world = ready_world()
     world.record = type(world.record)()

@@ -383,7 +383,7 @@ def test_a_labelled_primary_without_an_answer_is_known_by_its_replicas() -> None
     steps = decide(view(dead, replica(1), record=Record()), NOW).steps
     (step,) = steps
     assert isinstance(step, WriteRecord)
-    assert step.record.lineage == Lineage(HERE, 100)
+    assert step.record.lineage == Lineage(HERE, 100, 10)
     alone = decide(view(dead, record=Record()), NOW).steps
     assert alone == (WriteRecord(Record("p-0")),)
 
@@ -698,3 +698,11 @@ def check_whose_data(seen: GroupView, name: str) -> None:
             assert other.is_process_gone or (other.facts is None and not other.is_ready)
         else:
             raise AssertionError(f"the disk of {other.name} may hold more")
+
+
+def test_a_restarted_primary_leaves_the_service_while_another_one_may_hold_more() -> None:
+    reborn = saying(primary(), history=ELSE)
+    away = silent(replica(1), 4_000)
+    decision = decide(view(reborn, away, intent=Intent(replicas=2, running=2)), NOW)
+    assert decision.steps == (TakeOutOfService("p-0"),)
+    assert Kind.DATA_LOSS_RISK in {each.kind for each in decision.findings}

@@ -140,24 +140,41 @@ def _fullness(member: Member) -> tuple[int, int]:
 
 
 def _adopt(view: GroupView, base: Decision, member: Member) -> Decision:
-    lineage = None
-    if member.facts is not None and member.facts.role is Role.PRIMARY:
-        lineage = Lineage(member.facts.history, keys=member.facts.keys or 0)
-    else:
-        histories = [
-            each.facts
-            for each in view.members
-            if each.facts is not None
-            and each.facts.role is Role.REPLICA
-            and each.facts.primary == member.address
-            and each.facts.history
-        ]
-        if histories:
-            best = max(histories, key=lambda each: each.offset or 0)
-            lineage = Lineage(best.history, offset=best.offset or 0)
+    lineage = _lineage_of(view, member)
     record = replace(view.record, primary=member.name, lineage=lineage, term=view.term)
     reasons = (f"{member.name} is the primary that is found",)
     return replace(base, steps=(WriteRecord(record),), reasons=reasons)
+
+
+def _lineage_of(view: GroupView, member: Member) -> Lineage | None:
+    """Return whose data those of a primary are that nobody wrote down before.
+
+    Where its replicas lost it and hold more than it does, it has restarted since they followed it:
+    theirs are the group's data.
+    """
+    said = member.facts
+    left = [
+        each.facts
+        for each in view.members
+        if each.facts is not None
+        and each.facts.role is Role.REPLICA
+        and each.facts.primary == member.address
+        and each.facts.history
+    ]
+    if said is not None and said.role is Role.PRIMARY:
+        left = [
+            each
+            for each in left
+            if each.history != said.history
+            and not each.is_link_up
+            and (each.keys or 0) > (said.keys or 0)
+        ]
+        if not left:
+            return Lineage(said.history, keys=said.keys or 0)
+    if not left:
+        return None
+    best = max(left, key=lambda each: each.offset or 0)
+    return Lineage(best.history, offset=best.offset or 0, keys=best.keys or 0)
 
 
 def _keep(view: GroupView, base: Decision, now: Instant) -> Decision:
