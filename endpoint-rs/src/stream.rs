@@ -146,6 +146,25 @@ impl Stream {
         }
     }
 
+    /// Look at what the socket holds, below TLS, without taking it. Nothing on a unix socket.
+    ///
+    /// # Errors
+    /// A broken connection; `WouldBlock` when it holds nothing.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.peek(buffer),
+            Socket::Unix(_) => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Drop so many bytes that the socket is known to hold, below TLS.
+    ///
+    /// # Errors
+    /// A broken connection.
+    pub fn skip(&mut self, count: usize) -> io::Result<()> {
+        self.socket.read_exact(&mut vec![0; count])
+    }
+
     /// Write what the socket takes now; fewer bytes than given when it is full.
     ///
     /// # Errors

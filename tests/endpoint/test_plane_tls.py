@@ -1,6 +1,7 @@
 """TLS on both sides of the data plane, and certificates that change while it runs."""
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_clients_must_show_a_certificate_where_that_is_asked_for(
             with pytest.raises(OSError):  # noqa: PT011 - an alert or a closed connection
                 ask_tls(endpoint.port, authority.context(pair), "PING")
         assert endpoint.stat("tls_failures") == 2
+
+
+def test_a_balancers_header_comes_before_tls(primary: Instance, authority: Authority) -> None:
+    own = issue(authority, "endpoint")
+    tls = {"certificate": str(own.cert), "key": str(own.key)}
+    listener = {"tls": True, "proxy_protocol_from": [HOST]}
+    limits = {"connections_per_address": 1}
+    with Endpoint(primary, listener=listener, tls=tls, limits=limits) as endpoint:
+        clients = []
+        for source in ("192.0.2.1", "192.0.2.2"):
+            raw = socket.create_connection((HOST, endpoint.port), timeout=WITHIN_S)
+            body = socket.inet_aton(source) + socket.inet_aton(HOST) + b"\x10\x00\x18\xeb"
+            raw.sendall(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + body)
+            clients.append(authority.context().wrap_socket(raw))
+        for client in clients:
+            client.sendall(b"PING\r\n")
+            assert client.recv(7) == b"+PONG\r\n"
+            client.close()
 
 
 def test_a_new_certificate_is_used_for_new_connections_only(

@@ -4,10 +4,12 @@
 //! socket, and the kernel slows it down. Commands that were read with one that has to wait stay in
 //! its `input`, up to the command boundary.
 
+use std::io::ErrorKind;
+
 use super::{News, READ_BYTES, READS_A_PASS, Worker};
 use crate::client::{Client, Wait};
 use crate::config::{Config, Kind};
-use crate::proxy_protocol::{self, Header};
+use crate::proxy_protocol::{self, HEADER_MAX, Header};
 use crate::resp::request::Limits;
 use crate::stream::Found;
 
@@ -90,7 +92,10 @@ impl Worker {
             return false;
         }
         let Some(room) = self.room_to_read(index, scratch.len()) else { return false };
-        let client = &mut self.clients[index];
+        if self.clients[index].awaits_proxy && !self.read_proxy_header(index) {
+            return false;
+        }
+        let Some(client) = self.clients.get_mut(index) else { return false };
         let was_handshaking = client.stream.is_handshaking();
         let found = client.stream.read(&mut scratch[..room]);
         if was_handshaking {
@@ -157,23 +162,6 @@ impl Worker {
         let mut at = 0;
         loop {
             let Some(client) = self.clients.get_mut(index) else { return (at, Flow::Gone) };
-            if client.awaits_proxy {
-                match proxy_protocol::read(&bytes[at..]) {
-                    Header::Incomplete => return (at, Flow::Taken),
-                    Header::Complete(length, address) => {
-                        at += length;
-                        if !self.learn_address(index, address) {
-                            return (at, Flow::Gone);
-                        }
-                    }
-                    Header::Wrong => {
-                        self.station.stats.protocol_errors.one();
-                        self.close_client(index);
-                        return (at, Flow::Gone);
-                    }
-                }
-                continue;
-            }
             if self.wants_login {
                 client.framer.authenticated(client.session.is_authenticated());
             }
@@ -232,6 +220,35 @@ impl Worker {
             return true;
         }
         self.close_by_limit(index, "limits.total_input_bytes");
+        false
+    }
+
+    /// Take the header of a balancer, which comes before everything else, TLS too. Return whether
+    /// it is done with.
+    fn read_proxy_header(&mut self, index: usize) -> bool {
+        let mut bytes = [0; HEADER_MAX];
+        let client = &mut self.clients[index];
+        let header = match client.stream.peek(&mut bytes) {
+            Ok(0) => Header::Wrong, // it ended before it began
+            Ok(count) => proxy_protocol::read(&bytes[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Header::Incomplete,
+            Err(_) => Header::Wrong,
+        };
+        match header {
+            Header::Incomplete if client.is_hung_up => self.close_client(index),
+            // It is looked at again when more has come.
+            Header::Incomplete => client.is_readable = false,
+            Header::Complete(length, address) => {
+                if client.stream.skip(length).is_ok() {
+                    return self.learn_address(index, address);
+                }
+                self.close_client(index);
+            }
+            Header::Wrong => {
+                self.station.stats.protocol_errors.one();
+                self.close_client(index);
+            }
+        }
         false
     }
 
