@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the genuine peers of the tests available: Debian's Redis (server, Sentinel, command line) and
-# `ip` for network namespaces. As root on a machine with apt-get it installs what is missing, without
-# starting any service; otherwise it says what is missing. It never fails: tests that lack a peer say
-# so themselves.
+# Makes the genuine peers of the tests available: Debian's Redis (server, Sentinel, command line),
+# `ip` for network namespaces, and what the cluster of the operator's tests is made with. As root on
+# a machine with apt-get it installs what is missing, without starting any service; otherwise it says
+# what is missing. It never fails: tests that lack a peer say so themselves.
 set -euo pipefail
 
 missing=()
@@ -14,6 +14,8 @@ redis-sentinel redis-sentinel
 redis-cli redis-tools
 ip iproute2
 setpriv util-linux
+nsenter util-linux
+openssl openssl
 PROGRAMS
 [ "${#missing[@]}" -eq 0 ] && exit 0
 

@@ -209,16 +209,25 @@ def test_a_projected_token_lets_a_pod_be_somebody(cluster: Cluster, client: Clie
         name="token",
         projected=ProjectedVolumeSource(sources=[VolumeProjection(serviceAccountToken=token)]),
     )
+    # Who one is stands in the refusal.
     question = (
-        'curl --silent --insecure --header "Authorization: Bearer $(cat /token/token)" '
-        f"https://10.244.0.1:6443/api/v1/namespaces/{client.namespace}/pods | grep -q "
-        f"'system:serviceaccount:{client.namespace}:default'"
+        "import ssl, urllib.error, urllib.request\n"
+        "address = 'https://10.244.0.1:6443/api/v1/namespaces/default/pods'\n"
+        "bearer = {'Authorization': 'Bearer ' + open('/token/token').read()}\n"
+        "request = urllib.request.Request(address, headers=bearer)\n"
+        "try:\n"
+        "    urllib.request.urlopen(request, context=ssl._create_unverified_context())\n"
+        "except urllib.error.HTTPError as refusal:\n"
+        "    told = refusal.read().decode()\n"
+        f"    assert 'system:serviceaccount:{client.namespace}:default' in told\n"
     )
     container = dragonfly_container(
         image="busybox:1",
         args=None,
         readinessProbe=Probe(
-            exec=ExecAction(command=["bash", "-c", question]), periodSeconds=2, timeoutSeconds=5
+            exec=ExecAction(command=[sys.executable, "-c", question]),
+            periodSeconds=2,
+            timeoutSeconds=5,
         ),
         volumeMounts=[VolumeMount(name="token", mountPath="/token")],
     )
