@@ -11,7 +11,7 @@ ENDPOINT_SOURCES := $(wildcard endpoint-rs/*.toml endpoint-rs/Cargo.lock endpoin
 # All tests but those that are pure and measured for coverage.
 REAL := tests --ignore tests/core --ignore tests/scenarios
 
-.PHONY: up test test-fast lint format bench soak fuzz sim mutations clean lock help
+.PHONY: up test test-fast test-rust lint format bench soak fuzz sim mutations clean lock help
 
 help:
 	@echo "make up        an always-on store on this machine: 1 primary, 2 replicas, 3 Sentinels"
@@ -49,7 +49,7 @@ $(ENDPOINT): $(STAMP) $(ENDPOINT_SOURCES)
 up: $(ENDPOINT)
 	$(BIN)/everfly up $(ARGS)
 
-test: $(ENDPOINT) lint
+test: $(ENDPOINT) lint test-rust
 	@deploy/test-peers.sh
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -p no:xdist tests/core tests/scenarios
@@ -57,6 +57,15 @@ test: $(ENDPOINT) lint
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(REAL) || { \
 	  echo "some failed beside all others: they are run again, alone" >&2; \
 	  $(BIN)/pytest -q --last-failed --last-failed-no-failures none -p no:randomly $(REAL); }
+
+# Also what Rust has beside its compiler, where it is installed.
+test-rust:
+	@if ! command -v cargo >/dev/null; then echo "no cargo on PATH: skipped the tests in Rust" >&2; exit 0; fi; \
+	set -e; cd endpoint-rs; export CARGO_TARGET_DIR=$(CACHE)/endpoint-target; \
+	if cargo fmt --version >/dev/null 2>&1; then cargo fmt --check; fi; \
+	if cargo clippy --version >/dev/null 2>&1; then \
+	  cargo clippy --quiet --no-default-features --all-targets --locked -- --deny warnings; fi; \
+	cargo test --quiet --no-default-features --locked
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -q tests/core tests/scenarios tests/wire
@@ -78,15 +87,22 @@ sim: $(STAMP)
 mutations: $(STAMP)
 	$(BIN)/python bench/mutations.py --jobs 2 --write $(ARGS)
 
-bench: $(STAMP)
+bench: $(ENDPOINT)
 	$(BIN)/python bench/failover.py $(ARGS)
 	$(BIN)/python bench/switchover.py $(ARGS)
+	$(BIN)/python bench/scale.py --primaries 100,500
+	$(BIN)/python bench/sim.py
+	$(BIN)/python bench/endpoint.py --quick
+	$(BIN)/python bench/durable.py
 
 soak: $(STAMP)
 	$(BIN)/python bench/soak.py --check $(ARGS)
 
 fuzz: $(STAMP)
 	$(BIN)/python bench/fuzz.py $(ARGS)
+	@if ! command -v cargo >/dev/null; then echo "no cargo on PATH: skipped the framers in Rust" >&2; exit 0; fi; \
+	cd endpoint-rs && CARGO_TARGET_DIR=$(CACHE)/endpoint-target \
+	  cargo run --quiet --release --no-default-features --locked --example fuzz -- 10000000
 
 clean:
 	rm -rf $(VENV) .tools build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
