@@ -6,6 +6,7 @@ from everfly.core.model import Address, Engine
 from everfly.sim import info_text
 from everfly.sim.cluster import Deployment
 from everfly.sim.instance import LOADING, READONLY, Character
+from everfly.sim.links import resolved_report
 from everfly.sim.mischief import Mischief
 from everfly.sim.operators_hand import Operator
 from everfly.sim.run import draw_plan
@@ -204,7 +205,9 @@ def test_the_facts_of_a_report_are_what_its_text_says(seed: int) -> None:
         world.run_until(at)
         for instance in deployment.instances.values():
             told = info_text.facts(instance)
-            assert info_text.read(info_text.word(instance)) == told
+            read = info_text.read(info_text.word(instance))
+            # Names are resolved by whoever reads.
+            assert resolved_report(deployment.network, read) == told
             engines.add(told.engine)
             roles.add(told.role)
     assert engines == {plan.shape.engine}

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from everfly.errors import SettingsError
 from everfly.sim.cluster import Shape
-from everfly.sim.faults import ALL_KINDS, Fault
+from everfly.sim.faults import ALL_KINDS, MOVES, Fault
 from everfly.sim.profiles import PLANNED, PROFILES, profile_of
 from everfly.sim.run import Outcome, draw_plan, run, run_plan
 from everfly.sim.seeds import read_known
@@ -71,7 +72,7 @@ def test_an_unknown_profile_is_told_with_those_that_exist() -> None:
 
 def test_each_kind_of_fault_is_drawn_and_happens() -> None:
     drawn = {fault.kind for seed in range(300) for fault in draw_plan(seed).faults}
-    assert drawn == set(ALL_KINDS)
+    assert drawn == {*ALL_KINDS, MOVES}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
@@ -83,6 +84,15 @@ def test_a_fault_of_each_kind_alone_breaks_no_rule(kind: str) -> None:
         if fault.kind == kind
     )
     assert run(5, shape=CALM, drawn=(some,)).violations == ()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_instance_that_moves_is_found_by_its_name(seed: int) -> None:
+    shape = replace(CALM, has_names=True, speaks_text=seed % 2 == 0)
+    moves = (Fault(8_000, MOVES, "primary", 3_000), Fault(20_000, MOVES, "instance:6381", 500))
+    outcome = run(seed, shape=shape, drawn=moves)
+    assert outcome.violations == ()
+    assert any(mark.what.startswith("+switch-master") for mark in outcome.trace)
 
 
 def switches(seed: int, *faults: Fault) -> list[str]:

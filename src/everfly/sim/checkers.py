@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from everfly.core.effects import Answer, Ask, Effect, Reconfigure, SendHello, TakeOver, Vote
-from everfly.core.model import Epoch, RunId
+from everfly.core.model import Address, Epoch, RunId
 from everfly.sim.cluster import GROUP, Deployment
 from everfly.sim.instance import SimInstance
 from everfly.sim.mischief import Mischief
@@ -87,9 +87,10 @@ class Judge:
         self.violations.append(Violation(world.now, rule, what))
         world.mark("rule", f"{rule}: {what}", Kind.RULE)
 
-    def _at(self, address: object) -> SimInstance | None:
+    def _at(self, address: Address) -> SimInstance | None:
         """Return who listens at an address, of whatever deployment."""
-        found = self.deployment.network.hosts.get(address)  # type: ignore[call-overload] # an address
+        network = self.deployment.network
+        found = network.hosts.get(network.resolve(address))
         return found if isinstance(found, SimInstance) else None
 
     # Votes and epochs.

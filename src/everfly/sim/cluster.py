@@ -52,6 +52,8 @@ class Shape:
     fast_down: bool = False
     speaks_text: bool = False
     """INFO and hellos go through the real formats, parsers and dialects."""
+    has_names: bool = False
+    """Instances are known by names, whose IP can change."""
     has_clients: bool = True
 
     @property
@@ -88,6 +90,9 @@ class Deployment:
         self.ledger = Ledger(world)
         for number in range(1 + shape.replicas):
             address = Address("10.0.0.1", 6379 + number)
+            if shape.has_names:
+                ip = self.network.names[f"db-{number}"] = f"10.0.1.{number + 1}"
+                address = Address(f"db-{number}", 6379 + number, ip)
             is_last = number > shape.replicas - shape.never_promoted
             character = Character(
                 engine=shape.engine,
@@ -120,7 +125,11 @@ class Deployment:
                     world, self.network, address, run_id, GROUP, settings, memory
                 )
                 continue
-            state = DurableState(run_id, groups=(GroupState(GROUP, primary.address, settings),))
+            state = DurableState(
+                run_id,
+                shows_hostnames=shape.has_names,
+                groups=(GroupState(GROUP, primary.address, settings),),
+            )
             sentinel = SimSentinel(world, self.network, address, state, self._observe, habits)
             self.sentinels[address] = sentinel
             self.ours.append(sentinel)
@@ -159,6 +168,12 @@ class Deployment:
     def _observe(self, sentinel: SimSentinel, effect: Effect) -> None:
         for observer in self.observers:
             observer(sentinel, effect)
+
+    def move(self, instance: SimInstance, address: Address) -> None:
+        """Let an instance that does not run listen elsewhere."""
+        del self.instances[instance.address]
+        instance.move(address)
+        self.instances[address] = instance
 
     # What the world looks like from above.
 

@@ -51,6 +51,8 @@ class Record:
     switched_at: int | None = None
     """When it last moved the group; None: not in this life."""
     voted: Epoch = Epoch(0)
+    voted_at: int | None = None
+    began_at: int = 0
     is_watching_only: bool = False
     """It said that it is in TILT."""
     tilt_at: int = 0
@@ -109,13 +111,15 @@ class Conduct:
         now = self.now
         about = None
         if notice.subject is not None:
-            about = Address(notice.subject.host, notice.subject.port)
+            about = self._where(notice.subject.host, notice.subject.port)
         match notice.event:
             case Event.MONITOR:
                 # Also where people have a group forgotten and watched again. What it said before
                 # still counts for those who heard it.
                 was_down = record.was_down | dict.fromkeys(record.down, now)
-                self._records[sentinel.run_id] = Record(was_down=was_down, life=sentinel.life)
+                self._records[sentinel.run_id] = Record(
+                    was_down=was_down, life=sentinel.life, began_at=now
+                )
                 if record.life != sentinel.life:
                     self._judge_restart(sentinel)
             case Event.S_DOWN if about is not None:
@@ -132,6 +136,7 @@ class Conduct:
                 record.tilt_at = now
             case Event.VOTE:
                 record.voted = Epoch(int(notice.detail.rpartition(" ")[2]))
+                record.voted_at = now
             case Event.SWITCH:
                 record.switched_at = now
                 record.leads_since = None
@@ -154,7 +159,7 @@ class Conduct:
             case Event.TRY_FAILOVER | Event.ABORT_NO_GOOD_REPLICA | Event.ABORT_REPLICA_TIMEOUT:
                 record.leads_since = None
             case Event.SELECTED if notice.subject is not None:
-                record.promoted = Address(notice.subject.host, notice.subject.port)
+                record.promoted = self._where(notice.subject.host, notice.subject.port)
             case Event.RECONF_SENT:
                 record.syncing[name] = None
                 self._judge_parallel(sentinel, record)
@@ -255,6 +260,10 @@ class Conduct:
             return
         told = f"{sentinel.name} repoints {', '.join(record.syncing)} at once"
         self.judge.complain("parallel-syncs at a time", told)
+
+    def _where(self, host: str, port: int) -> Address:
+        """Return the place that a notice names, where a name leads to now."""
+        return self.judge.deployment.network.resolve(Address(host, port))
 
     def _judge_repointing(self, sentinel: SimSentinel, record: Record) -> None:
         """Require that all replicas were told when a failover ends. In quiet times."""

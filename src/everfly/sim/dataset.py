@@ -9,10 +9,25 @@ replaced by a copy of ours. Source: `masterTryPartialResync`, redis/src/replicat
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from everfly.sim.instance import SimInstance
 
 NOTHING: Final = 0
 """An entry that is no write: replication's own PING."""
+
+
+class Witness(Protocol):
+    """Who is told what happens to data."""
+
+    def note_promotion(self, instance: "SimInstance") -> None:
+        """Take it that an instance is about to become a primary, or is told to be one."""
+        ...
+
+    def note_loss(self, instance: "SimInstance", gone: list[int]) -> None:
+        """Take it that a primary started again without these writes."""
+        ...
 
 
 @dataclass(slots=True, eq=False)

@@ -4,7 +4,7 @@
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ INSTANCE_KINDS: Final = (
     "cut-clients",
     "address-reuse",
 )
+MOVES: Final = "moves"
+"""What a death of an instance becomes half of the time where instances have names: it starts again
+on another machine, and its name follows a little later."""
 SENTINEL_KINDS: Final = ("crash", "pause-sentinel", "clock-leap", "slow-disk", "failing-disk")
 OPERATOR_KINDS: Final = (
     "failover-command",
@@ -77,6 +80,12 @@ def draw(
         at = dice.randrange(FIRST_AT, until)
         duration = dice.choice((dice.randrange(10, 500), dice.randrange(500, 15_000)))
         faults.append(_one(dice, deployment, Fault(at, kind, "", duration)))
+    if deployment.shape.has_names:
+        moves = deployment.world.dice("moves")
+        faults = [
+            replace(one, kind=MOVES) if one.kind in DEATHS and moves.random() < 0.5 else one
+            for one in faults
+        ]
     return sorted(faults, key=lambda fault: fault.at)
 
 

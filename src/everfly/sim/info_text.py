@@ -41,7 +41,7 @@ def facts(instance: "SimInstance") -> InstanceReport:
         replicas=tuple(dict.fromkeys(one.address for one, _ in replication.followers.values()))
         if is_primary
         else (),
-        primary=replication.follows,
+        primary=instance.follows,
         primary_link_up=not is_primary and replication.link_up,
         primary_link_down_for=None if down_for is None else Millis(down_for * 1_000),
         is_syncing=not is_primary and replication.is_syncing,

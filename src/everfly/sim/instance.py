@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from everfly.core.model import Address, Engine, Hello, InstanceReport
 from everfly.sim import info_text
-from everfly.sim.dataset import Dataset
+from everfly.sim.dataset import Dataset, Witness
 from everfly.sim.network import Connection, Deed, Network
 from everfly.sim.replication import Replication
 from everfly.sim.world import Kind, World
@@ -48,18 +48,6 @@ class Character:
     speaks_text: bool = False
     """INFO goes through the real parser and dialect; otherwise as the facts that these would
     give, which is several times cheaper."""
-
-
-class Witness(Protocol):
-    """Who is told what happens to data."""
-
-    def note_promotion(self, instance: "SimInstance") -> None:
-        """Take it that an instance is about to become a primary, or is told to be one."""
-        ...
-
-    def note_loss(self, instance: "SimInstance", gone: list[int]) -> None:
-        """Take it that a primary started again without these writes."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +115,8 @@ class SimInstance:
     @property
     def follows(self) -> Address | None:
         """Whom it follows; None: it is a primary."""
-        return self.replication.follows
+        follows = self.replication.follows
+        return None if follows is None else self.network.resolve(follows)
 
     @property
     def link_up(self) -> bool:
@@ -190,11 +179,20 @@ class SimInstance:
         self.data.restart(self._history(), keep=keep.get(keeps, 0))
         if self.witness is not None and self._was_primary:
             self.witness.note_loss(self, held[len(self.data.log) :])
-        told = f"restarted with {len(self.data.log)} of {before} writes"
+        role = "primary" if follows is None else "replica"
+        told = f"restarted with {len(self.data.log)} of {before} writes, as a {role}"
         self.world.mark(self.name, told, Kind.LIFE)
         self.replication.stop_following()
         if follows is not None:
             self.replication.follow(follows)
+
+    def move(self, address: Address) -> None:
+        """Listen elsewhere from now on. Only while it does not run."""
+        assert not self.is_running, "a process does not move"
+        if self.network.hosts.get(self.address) is self:
+            del self.network.hosts[self.address]
+        self.address = address
+        self.network.hosts[address] = self
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -343,10 +341,6 @@ class SimInstance:
             if connection not in spared:
                 self.subscribers.pop(connection, None)
                 connection.close(self)
-
-    def kill_script(self) -> None:
-        """SCRIPT KILL."""
-        self.busy_until = 0
 
     def pause_writes(self, limit: int) -> str | None:
         """CLIENT PAUSE WRITE; 0 ends it."""

@@ -4,7 +4,7 @@ It does what `runtime.link` does: each command is answered by one reply, or its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -26,9 +26,9 @@ from everfly.core.effects import (
     Vote,
 )
 from everfly.core.inputs import Input
-from everfly.core.model import Hello, LinkId
+from everfly.core.model import Hello, InstanceReport, LinkId
 from everfly.sim.instance import SimInstance
-from everfly.sim.network import REPEAT_AFTER_MS, Connection
+from everfly.sim.network import REPEAT_AFTER_MS, Connection, Network
 from everfly.sim.takeover import take_over
 from everfly.sim.world import Kind
 from everfly.wire.hello import format_hello, parse_hello
@@ -74,6 +74,10 @@ class Links:
             me.step(inputs.Connected(link, me.address.host))
 
         self._open[link] = None
+        resolved = me.network.resolve(effect.to)
+        if (resolved.ip or resolved.host) != (effect.to.ip or effect.to.host):
+            moved = inputs.HostResolved(resolved.host, resolved.ip)
+            me.world.after(0, partial(me.deliver, partial(me.step, moved)))
         me.network.connect(me, effect.to, on_up, on_lost)
 
     def close(self, link: LinkId) -> None:
@@ -123,6 +127,7 @@ class Links:
         def hear(hello: Hello) -> None:
             if me.habits.speaks_text:
                 hello = parse_hello(format_hello(hello))
+            hello = resolved_hello(me.network, hello)
             mine = hello.sender_run_id == me.run_id
             fact = inputs.ChannelHeard(link) if mine else inputs.HelloHeard(link, hello)
             connection.send(instance, partial(me.step, fact), hello)
@@ -151,6 +156,7 @@ class Links:
                 if isinstance(told, str):
                     self._reply(connection, inputs.CommandRefused(link, told), link)
                 else:
+                    told = resolved_report(self.me.network, told)
                     self._reply(connection, inputs.InfoReceived(link, told), link)
             case SendHello():
                 instance.publish(effect.hello)
@@ -176,7 +182,7 @@ class Links:
                 resumed = inputs.PauseAnswered(link, is_paused=False, error=error)
                 self._reply(connection, resumed, link)
             case SendScriptKill():
-                instance.kill_script()
+                instance.busy_until = 0
                 self._reply(connection, inputs.ScriptKilled(link), link)
             case Ask():
                 raise AssertionError(effect)
@@ -221,3 +227,20 @@ class Links:
         told = (vote.is_down, vote.leader, vote.leader_epoch)
         fact = inputs.AskReplied(link, effect.group, *told, primary=effect.primary)
         self._reply(connection, fact, link)
+
+
+def resolved_hello(network: Network, hello: Hello) -> Hello:
+    """Add the IP of what a hello names, as `runtime.hostnames` does."""
+    if not network.names:
+        return hello
+    return replace(
+        hello, sender=network.resolve(hello.sender), primary=network.resolve(hello.primary)
+    )
+
+
+def resolved_report(network: Network, report: InstanceReport) -> InstanceReport:
+    """Add the IP of whom a report names, as `runtime.hostnames` does."""
+    if not network.names:
+        return report
+    primary = None if report.primary is None else network.resolve(report.primary)
+    return replace(report, primary=primary, replicas=tuple(map(network.resolve, report.replicas)))

@@ -4,13 +4,14 @@ A fault that cannot happen (its target is dead already) does not. What people do
 and what the network does is the same whatever the target's make.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from everfly.core.model import Address
+from everfly.sim import faults
 from everfly.sim.cluster import Deployment
-from everfly.sim.faults import DEATHS, INSTANCE_KINDS, NETWORK_KINDS, OPERATOR_KINDS, Fault
+from everfly.sim.faults import DEATHS, INSTANCE_KINDS, MOVES, NETWORK_KINDS, OPERATOR_KINDS, Fault
 from everfly.sim.instance import Character, SimInstance
 from everfly.sim.network import Cut, Deed
 from everfly.sim.operators_hand import Operator
@@ -19,6 +20,8 @@ from everfly.sim.watcher import Watcher
 from everfly.sim.world import Kind
 
 STRANGERS_COMPANY: Final = Address("10.9.9.9", 6379)
+NAME_SERVER_MS: Final = 3_000
+"""How much later than a machine its name may move."""
 OLD_AFTER_MS: Final = 4_000
 """The address of a primary is an old one this long after it can be called down, if it has a
 successor by then. Who takes a primary's address over before is taken for it by everybody, clients
@@ -88,7 +91,7 @@ class Mischief:
 
     def _begin(self, fault: Fault) -> Deed | None:
         """Do it; return what ends it, or None if nothing does."""
-        if fault.kind in INSTANCE_KINDS or fault.kind == "engine-failover":
+        if fault.kind in {*INSTANCE_KINDS, MOVES, "engine-failover"}:
             instance = self._instance(fault.target)
             if instance is None or not instance.is_running or instance.is_paused:
                 return None
@@ -129,6 +132,8 @@ class Mischief:
                     if connection not in own:
                         connection.close(instance)
                 return None
+            case faults.MOVES:
+                return self._move(instance)
             case "address-reuse":
                 return self._replace_by_stranger(instance)
             case _:
@@ -149,7 +154,33 @@ class Mischief:
     def _follows(self, instance: SimInstance) -> Address | None:
         """Whom a careful supervisor has it follow: the primary that most Sentinels name."""
         named = self.deployment.named_primary()
-        return None if named == instance.address else named
+        mine = (instance.address.host, instance.address.port)
+        return None if named is None or (named.host, named.port) == mine else named
+
+    def _move(self, instance: SimInstance) -> Deed:
+        """Start it anew on another machine: its name leads there, a little later.
+
+        Without names it is a restart: who knows nothing but an old IP finds nobody.
+        """
+        network, world = self.deployment.network, self.deployment.world
+        instance.kill()
+        old = instance.address
+
+        def arrive() -> None:
+            if instance.is_running:
+                return
+            if old.host in network.names:
+                follows = self._follows(instance)
+                new = replace(old, ip=f"10.0.2.{world.now % 250}")
+                self.deployment.move(instance, new)
+                instance.restart(follows=follows)
+                name_server = partial(network.names.__setitem__, new.host, new.ip)
+                late = int(world.dice(f"name-server:{world.now}").random() * NAME_SERVER_MS)
+                world.after(late, name_server)
+            else:
+                instance.restart(follows=self._follows(instance))
+
+        return arrive
 
     def _replace_by_stranger(self, instance: SimInstance) -> Deed:
         """Another deployment's instance appears where this one was, once it is an old address."""

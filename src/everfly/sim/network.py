@@ -10,7 +10,7 @@ meanwhile.
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -74,11 +74,18 @@ class Network:
     repeats: float = 0.0
     """How likely it is that a command is executed twice, as by a middle man that tries again."""
     hosts: dict[Address, Process] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """What a name server answers: the IP of a host."""
     cuts: Counter[Pair] = field(default_factory=Counter)
     """Directed, from and to, with how many cuts hold it."""
     active: dict[Cut, None] = field(default_factory=dict)
     slow: dict[str, int] = field(default_factory=dict)
     """Processes whose packets take up to so many ms longer."""
+
+    def resolve(self, address: Address) -> Address:
+        """Return an address with the IP that its name leads to now."""
+        ip = self.names.get(address.host) if self.names else None
+        return address if ip is None or ip == address.ip else replace(address, ip=ip)
 
     def cut(self, pairs: Iterable[Pair]) -> Cut:
         """Stop packets from one process to another, for each pair."""
@@ -132,6 +139,7 @@ class Network:
         later when the connection ends by itself.
         """
         world = self.world
+        to = self.resolve(to)
         target = self.hosts.get(to)
         if target is None:
             world.after(1, lambda: source.deliver(lambda: on_lost("No route to host", False)))

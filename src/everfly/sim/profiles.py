@@ -57,6 +57,7 @@ def _any(dice: random.Random) -> Shape:
         load_ms=dice.choice((0, 0, 200, 2_000)),
         fast_down=dice.random() < 0.1,
         speaks_text=dice.random() < 0.25,
+        has_names=dice.random() < 0.15,
     )
 
 

@@ -337,7 +337,7 @@ class SimSentinel:
 
     def hear(self, hello: Hello) -> None:
         """PUBLISH of a peer's hello to us directly."""
-        self.step(inputs.HelloHeard(None, hello))
+        self.step(inputs.HelloHeard(None, links.resolved_hello(self.network, hello)))
 
     def vote(
         self,
