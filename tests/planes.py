@@ -69,9 +69,9 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def instance(folder: Path, **settings: Any) -> Iterator[Instance]:
-    """Run one Valkey instance."""
-    running = Instance(Engine.VALKEY, folder / "primary", **settings)
+def instance(folder: Path, engine: Engine = Engine.VALKEY, **settings: Any) -> Iterator[Instance]:
+    """Run one instance."""
+    running = Instance(engine, folder / "primary", **settings)
     try:
         running.start()
         yield running

@@ -9,8 +9,9 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
+from kinds import Engine, Kind, missing
 from planes import WITHIN_S, Endpoint, error_text, instance, is_silent, replies
-from processes import until
+from processes import Connection, until
 from servers import Group, Instance
 
 pytestmark = pytest.mark.integration
@@ -19,10 +20,20 @@ LONG_MS = 60_000
 """A budget that no test uses up."""
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Instance, Instance]]:
+@pytest.fixture(
+    params=[
+        Engine.VALKEY,
+        pytest.param(
+            Engine.REDIS,
+            marks=pytest.mark.skipif(bool(missing(Kind.REDIS)), reason=missing(Kind.REDIS)),
+        ),
+    ],
+    ids=["valkey", "redis"],
+)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Instance, Instance]]:
     """Two primaries that know nothing of each other: what is where shows who got it."""
-    with instance(tmp_path / "one") as one, instance(tmp_path / "two") as two:
+    engine = request.param
+    with instance(tmp_path / "one", engine) as one, instance(tmp_path / "two", engine) as two:
         yield one, two
 
 
@@ -381,3 +392,37 @@ def test_connections_to_an_old_primary_are_closed_at_once(
         endpoint.follow(two, 2)
         until(lambda: one.info()["connected_clients"] == "1", WITHIN_S)
         assert plain.call("PING") == b"PONG"
+
+
+def test_hundreds_of_sessions_move_with_few_connects_at_once(
+    pair: tuple[Instance, Instance],
+) -> None:
+    one, two = pair
+    with Endpoint(one, hold={"release_concurrency": 4}) as endpoint:
+        clients = [endpoint.connect() for _ in range(300)]
+        for number, client in enumerate(clients):
+            client.call("CLIENT", "SETNAME", f"client-{number}")
+            client.call("SELECT", number % 16)
+            client.call("MULTI")
+            client.call("INCR", "count")
+        endpoint.plane.hold("test", LONG_MS)
+        assert endpoint.plane.drained(5000)
+        for client in clients:
+            client.send("EXEC")
+        endpoint.follow(two, 2)
+        endpoint.plane.release()
+        for number, client in enumerate(clients):
+            assert isinstance(client.receive(), list)
+            assert client.call("CLIENT", "GETNAME") == f"client-{number}".encode()
+            client.close()
+        assert sum(int(at(two, database) or 0) for database in range(16)) == 300
+        assert all(at(one, database) is None for database in range(16))
+
+
+def at(instance: Instance, database: int) -> bytes | None:
+    """Return the count of one database."""
+    with Connection(instance.port) as connection:
+        connection.call("SELECT", database)
+        count = connection.call("GET", "count")
+        assert count is None or isinstance(count, bytes)
+        return count
