@@ -213,9 +213,8 @@ class Connection:
             message = world.note_message(lane.route[0], lane.route[1], about)
             if message is not None:
                 what = partial(_arrive_and_note, world, message, what)
-        at = world.now + network.delay(*lane.route)
-        last = lane.last_arrival
-        lane.last_arrival = at = max(at, last)
+        delay = network.delay(*lane.route)
+        at = lane.last_arrival = max(world.now + delay, lane.last_arrival)
         world.at(at, partial(self._arrive, lane, what))
 
     def _arrive(self, lane: _Lane, what: Deed) -> None:
