@@ -213,6 +213,36 @@ async def test_a_stale_sentinel_never_moves_it(plane: RecordingPlane) -> None:
             stale.child.signal(signal.SIGCONT)  # type: ignore[union-attr]  # as above
 
 
+async def test_cut_off_from_a_majority_it_stops_where_that_is_wanted(
+    plane: RecordingPlane,
+) -> None:
+    with Deployment() as deployment:
+        settings = settings_of(deployment, fence_ms=200)
+        async with following(settings, plane) as follower:
+            await until(lambda: follower.accepted is not None, LIMIT_S)
+            silent = [each.child for each in deployment.sentinels[:2] if each.child]
+            for child in silent:
+                child.signal(signal.SIGSTOP)
+            await until(lambda: plane.state == "no-primary", LIMIT_S)
+            assert "1 of 3 Sentinels answer" in follower.trouble
+            follower.doubt()
+            for child in silent:
+                child.signal(signal.SIGCONT)
+            await until(lambda: plane.state == "open", LIMIT_S)
+            assert follower.trouble == ""
+
+
+async def test_cut_off_from_all_sentinels_it_goes_on_by_default(plane: RecordingPlane) -> None:
+    with Deployment() as deployment:
+        async with following(settings_of(deployment), plane) as follower:
+            await until(lambda: follower.accepted is not None, LIMIT_S)
+            for sentinel in deployment.sentinels:
+                sentinel.kill()
+            await until(lambda: all(each.error for each in follower.sentinels), LIMIT_S)
+            assert plane.state == "open"
+            assert "no_primary" not in plane.names()
+
+
 async def test_a_doubt_of_the_data_plane_makes_sure_of_the_primary(plane: RecordingPlane) -> None:
     with Deployment() as deployment:
         async with following(settings_of(deployment), plane) as follower:

@@ -344,6 +344,7 @@ def follow_settings(settings: EndpointSettings) -> FollowSettings:
         of_sentinels=settings.of_sentinels,
         of_instances=settings.of_instances,
         holds_on_announcement=settings.is_on("holds_on_announcement"),
+        fence_ms=settings.number("fence_ms"),
     )
 
 

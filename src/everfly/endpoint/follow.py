@@ -8,7 +8,8 @@
 Rules: nothing is sent to an instance before it said itself that it is a primary; while it does not,
 it is asked again within milliseconds, and the Sentinels too. A hold that a Sentinel announced ends
 by a new primary, or when nobody sees a change any more and the old one still says that it is one.
-What does not answer delays nothing but itself.
+What does not answer delays nothing but itself. Where that is set, nothing is sent either while no
+majority of the Sentinels answers: they may have a primary that we cannot see.
 """
 
 import asyncio
@@ -68,6 +69,8 @@ class FollowSettings:
     of_sentinels: Credentials
     of_instances: Credentials
     holds_on_announcement: bool = True
+    fence_ms: int = 0
+    """How long no majority may answer before commands are held; 0: for ever."""
 
 
 class Follower:
@@ -82,6 +85,8 @@ class Follower:
         self._running: dict[Address, asyncio.Task[None]] = {}
         self._verifying: asyncio.Task[None] | None = None
         self._announced_at: float | None = None
+        self._in_contact_at = time.monotonic()
+        self._is_fenced = False
         self._changed = asyncio.Event()
         self.accepted: Belief | None = None
         """Whom commands go to."""
@@ -182,12 +187,31 @@ class Follower:
         """Ask more often while there is no primary, and end holds that came to nothing."""
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
+            self._look_at_contact()
             if self._announced_at is None and not self._is_verifying:
                 continue
             self._ask_all()
             announced_for = time.monotonic() - (self._announced_at or time.monotonic())
             if announced_for > ANNOUNCED_S and not self._jury.is_changing:
                 self._end_announcement("no Sentinel sees a change any more")
+
+    def _look_at_contact(self) -> None:
+        """Hold commands while we may be on the wrong side of a split, if that is wanted."""
+        now, belief = time.monotonic(), self._jury.belief
+        answering = sum(not tap.error for tap in self._taps.values())
+        if belief is None or not self._taps or answering >= self._jury.majority:
+            self._in_contact_at = now
+            if self._is_fenced and belief is not None:
+                self._is_fenced = False
+                self._verify_soon(belief)
+            return
+        fence_s = self._settings.fence_ms / 1000
+        if fence_s and not self._is_fenced and now - self._in_contact_at > fence_s:
+            self._is_fenced = True
+            self.trouble = f"{answering} of {self._jury.size} Sentinels answer (fence_ms)"
+            log.warning("Commands are held: %s", self.trouble)
+            self._plane.no_primary(self.trouble)
+            self._signal()
 
     def _start_taps(self) -> None:
         assert self._tasks is not None, "it runs"
@@ -296,7 +320,7 @@ class Follower:
                     if client is None or not client.is_usable:
                         client = await self._connect(belief.primary)
                     trouble = await _role_trouble(client)
-                    if not trouble and self._announced_at is None:
+                    if not trouble and self._announced_at is None and not self._is_fenced:
                         await self._accept(belief)
                         return
                 except EverflyError as error:

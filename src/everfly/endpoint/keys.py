@@ -170,6 +170,15 @@ _change.add_live(
     "refuses: what is not sent cannot be lost.",
 )
 _change.add_live(
+    "fence_ms",
+    Whole(0, HOUR_MS, MS),
+    0,
+    "Hold commands when no majority of the Sentinels has answered for so long: cut off together "
+    "with an old primary, we would let clients write what is lost later. A silent Sentinel is "
+    "noticed within two seconds; both together should be less than their down-after. 0: never, for "
+    "Sentinels that are all down are no reason to stop.",
+)
+_change.add_live(
     "switchover_limit_ms",
     Whole(100, HOUR_MS, MS),
     5_000,
