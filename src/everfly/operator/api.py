@@ -72,7 +72,6 @@ class Patch(Enum):
 
     MERGE = PatchType.MERGE
     STRATEGIC = PatchType.STRATEGIC
-    JSON = PatchType.JSON
 
 
 @contextlib.contextmanager

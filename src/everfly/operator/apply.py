@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -28,6 +29,8 @@ from everfly.operator.spec import Spec
 
 log = logging.getLogger(__name__)
 
+THOROUGH_S: Final = 30.0
+"""Between two looks at everything where nothing seems to have changed."""
 IMMUTABLE_TOLD: Final = (
     "VolumeClaimTemplates change ignored: delete and recreate the Dragonfly instance to apply PVC "
     "configuration changes"
@@ -42,6 +45,30 @@ class _Done:
     mark: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What the API server did not let us write, and when."""
+
+    of: _Done
+    problem: str
+    at: float
+
+    def is_fresh(self) -> bool:
+        """Whether asking again would only be told the same."""
+        return time.monotonic() - self.at < THOROUGH_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What was wanted when everything was as wanted."""
+
+    uid: str
+    spec: Spec
+    running: int
+    around: Around
+    at: float
+
+
 class Applier:
     """Keeps the objects of one data store as they are wanted."""
 
@@ -50,7 +77,9 @@ class Applier:
         self._inventory = inventory
         self._events = events
         self._done: dict[tuple[str, str], _Done] = {}
-        self.writes = 0
+        self._refused: dict[tuple[str, str], _Refusal] = {}
+        self._settled: _Settled | None = None
+        self._claims_told: object = None
 
     async def apply(
         self, store: StoreSight, spec: Spec, running: int, around: Around
@@ -58,6 +87,9 @@ class Applier:
         """Write what is not as wanted. Return what could not be done and what to do about it."""
         owned_set = self._inventory.sets.get((store.namespace, store.name))
         around = replace(around, running_image=owned_set.image if owned_set is not None else "")
+        if self._is_settled(store, spec, running, around):
+            return ()
+        self._settled = None
         owner = Owner(store.name, store.namespace, store.uid)
         problems = []
         wanted = set()
@@ -77,8 +109,23 @@ class Applier:
         for kind, name in list(self._inventory.owned_by(store)):
             if (kind, name) not in wanted:
                 await self._api.delete(BY_KIND[kind], name, store.namespace)
-                self.writes += 1
+                self._done.pop((kind, name), None)
+        if not problems:
+            self._settled = _Settled(store.uid, spec, running, around, time.monotonic())
         return tuple(problems)
+
+    def _is_settled(self, store: StoreSight, spec: Spec, running: int, around: Around) -> bool:
+        """Tell whether the same was wanted a moment ago, and nobody changed what was made then."""
+        last = self._settled
+        if last is None or time.monotonic() - last.at > THOROUGH_S:
+            return False
+        if replace(last, at=0.0) != _Settled(store.uid, spec, running, around, 0.0):
+            return False
+        for (kind, name), done in self._done.items():
+            live = self._inventory.owned(kind, (store.namespace, name))
+            if live is None or live.mark != done.mark:
+                return False
+        return True
 
     async def _apply_one(
         self, store: StoreSight, kind: str, name: str, manifest: JsonObject
@@ -89,9 +136,12 @@ class Applier:
         if live is not None and live.owner_uid not in ("", store.uid):
             return f"{kind} {name} belongs to somebody else; rename it or the resource"
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        done = self._done.get((kind, name))
-        if live is not None and done == _Done(digest, live.mark):
+        state = _Done(digest, live.mark if live is not None else "")
+        if live is not None and self._done.get((kind, name)) == state:
             return ""
+        refusal = self._refused.get((kind, name))
+        if refusal is not None and refusal.of == state and refusal.is_fresh():
+            return refusal.problem
         try:
             item = await self._api.apply(
                 BY_KIND[kind], name, store.namespace, manifest, force=False
@@ -102,9 +152,10 @@ class Applier:
             managers = set(_MANAGER.findall(error.message))
             if not managers or not managers <= names.UPSTREAM_FIELD_MANAGERS:
                 whose = ", ".join(sorted(managers))
-                return f"{kind} {name}: fields belong to {whose}: {error.message}"
+                problem = f"{kind} {name}: fields belong to {whose}: {error.message}"
+                self._refused[kind, name] = _Refusal(state, problem, time.monotonic())
+                return problem
             item = await self._api.apply(BY_KIND[kind], name, store.namespace, manifest, force=True)
-        self.writes += 1
         self._inventory.put(kind, item)
         if live is None and kind == "StatefulSet":
             self._events.tell(store, NORMAL, "Resources", "Created resources")
@@ -125,7 +176,9 @@ class Applier:
     ) -> JsonObject:
         """Return the manifest with what cannot be changed as it is."""
         spec = dict(part(manifest, "spec"))
-        if not _claims_fit(objects(spec, "volumeClaimTemplates"), owned_set):
+        claims = objects(spec, "volumeClaimTemplates")
+        if self._claims_told != claims and not _claims_fit(claims, owned_set):
+            self._claims_told = claims
             self._events.tell(store, WARNING, "ImmutableField", IMMUTABLE_TOLD)
         for key in ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates"):
             spec.pop(key, None)

@@ -72,8 +72,6 @@ class Cache(Generic[T]):
         self._entries: dict[Key, _Entry[T]] = {}
         self._unsynced = len(selection.namespaces) or 1
         self._synced = asyncio.Event()
-        self.restarts = 0
-        """How often a watch had to begin anew after an error."""
 
     @property
     def is_synced(self) -> bool:
@@ -127,7 +125,6 @@ class Cache(Generic[T]):
                 if not (isinstance(error, Refused) and error.code == GONE):
                     name = self._selection.kind.__name__
                     log.warning("watching %s in %s: %s; again in %.1f s", name, place, error, delay)
-                self.restarts += 1
                 # Not all operators at once after the API server was away.
                 await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311 - no secret
                 delay = min(delay * 2, RETRY_MAX_S)

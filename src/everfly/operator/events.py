@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_MAX: Final = 1_000
 AGAIN_S: Final = 600.0
+QUIET_S: Final = 5.0
+"""Within which what is told again is only counted, not written."""
 REMEMBERED_MAX: Final = 2_000
 MESSAGE_LETTERS: Final = 1_000
 """The API server takes 1024."""
@@ -57,7 +59,6 @@ class Events:
         self._api = api
         self._queue: asyncio.Queue[Told] = asyncio.Queue(QUEUE_MAX)
         self._past: dict[Told, _Past] = {}
-        self.dropped = 0
 
     def tell(self, store: StoreSight, kind: str, reason: str, message: str) -> None:
         """Have something told about a resource."""
@@ -67,7 +68,7 @@ class Events:
         try:
             self._queue.put_nowait(told)
         except asyncio.QueueFull:
-            self.dropped += 1
+            log.warning("%s/%s: too much is told; the last is dropped", store.namespace, store.name)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -76,14 +77,17 @@ class Events:
             try:
                 await self._write(told)
             except EverflyError as error:
-                self.dropped += 1
                 log.warning("event %s of %s: %s", told.reason, told.name, error)
 
     async def _write(self, told: Told) -> None:
         now = time.monotonic()
         past = self._past.pop(told, None)
         if past is not None and now - past.at < AGAIN_S:
-            past.count, past.at = past.count + 1, now
+            past.count += 1
+            if now - past.at < QUIET_S:
+                self._past[told] = past
+                return
+            past.at = now
             change = {"count": past.count, "lastTimestamp": _stamp()}
             await self._api.patch(EVENT, past.name, told.namespace, change, Patch.MERGE)
         else:

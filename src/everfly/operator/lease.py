@@ -68,7 +68,6 @@ class Lease:
         self._renewed_at: float | None = None
         self._seen: tuple[str, str, int] = ("", "", 0)
         self._seen_at = 0.0
-        self._changed = asyncio.Event()
         self._floor = 0
         self._try_now = asyncio.Event()
         self.term = 0
@@ -79,24 +78,6 @@ class Lease:
         """Whether we may act now."""
         renewed_at = self._renewed_at
         return renewed_at is not None and self._clock() - renewed_at < self._times.deadline_s
-
-    async def wait_held(self) -> None:
-        """Return when we hold the lease."""
-        while not self.holds:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def wait_lost(self) -> None:
-        """Return when we do not hold the lease any more."""
-        while self.holds:
-            renewed_at = self._renewed_at or 0.0
-            left = self._times.deadline_s - (self._clock() - renewed_at)
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(max(left, 0.01)):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
 
     async def run(self) -> None:
         """Try to take and to keep the lease until cancelled."""
@@ -127,7 +108,6 @@ class Lease:
         if not self.holds:
             return
         self._renewed_at = None
-        self._changed.set()
         lease = await self._api.get(LEASE, self._name, self._namespace)
         if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
             lease["spec"] |= {
@@ -208,13 +188,11 @@ class Lease:
         if self._renewed_at is None:
             log.info("lease %s: held by %s, term %d", self._name, self.identity, term)
         self._renewed_at, self.term = began, term
-        self._changed.set()
 
     def _lose(self) -> None:
         if self._renewed_at is not None:
             log.warning("lease %s: lost to %s", self._name, self._seen[0])
         self._renewed_at = None
-        self._changed.set()
 
 
 class NoLease:
@@ -228,13 +206,6 @@ class NoLease:
     def rise_above(self, term: int) -> None:
         """Go on in the term that is written: nobody else is there to be fenced off."""
         self.term = max(self.term, term)
-
-    async def wait_held(self) -> None:
-        """Return at once."""
-
-    async def wait_lost(self) -> None:
-        """Return never."""
-        await asyncio.Event().wait()
 
     async def run(self) -> None:
         """Do nothing until cancelled."""

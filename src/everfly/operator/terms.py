@@ -24,14 +24,6 @@ class LeaseLike(Protocol):
         """Try to take and to keep it until cancelled."""
         ...
 
-    async def wait_held(self) -> None:
-        """Return when we may act."""
-        ...
-
-    async def wait_lost(self) -> None:
-        """Return when we may not act any more."""
-        ...
-
     async def release(self) -> None:
         """Give it back."""
         ...
