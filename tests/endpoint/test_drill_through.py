@@ -43,7 +43,8 @@ async def test_switchovers_in_a_row_cost_clients_nothing(engine: EngineBinary) -
     assert through.seen.writes > 100
     assert (through.seen.lost, through.seen.doubled, through.seen.ambiguous) == (0, 0, 0)
     assert not through.seen.errors
-    assert all(each.old != each.new for each in through.passages)
+    # One that a busy machine gives up must harm nobody either.
+    assert any(each.old != each.new for each in through.passages)
 
 
 @needs_plane
