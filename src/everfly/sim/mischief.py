@@ -177,6 +177,8 @@ class Mischief:
                 name_server = partial(network.names.__setitem__, new.host, new.ip)
                 late = int(world.dice(f"name-server:{world.now}").random() * NAME_SERVER_MS)
                 world.after(late, name_server)
+                # Until then nobody finds it.
+                self.disturbed_at = world.now + late
             else:
                 instance.restart(follows=self._follows(instance))
 
