@@ -82,6 +82,8 @@ def _mixed(dice: random.Random) -> Shape:
         genuine=dice.randint(1, shape.sentinels - 1),
         quorum=max(shape.quorum, shape.majority),
         fast_down=False,
+        # The model of a genuine Sentinel knows IPs alone, as without resolve-hostnames.
+        has_names=False,
     )
 
 
