@@ -31,7 +31,7 @@ SEEDS: Final = 2_000
 PAGE: Final = CORE.parent.parent.parent / "docs" / "explanation" / "mutations.md"
 FILE_WIDTH: Final = 160
 SHRINK_S: Final = 600.0
-WORLD_S: Final = 30.0
+WORLD_S: Final = 120.0
 """A world takes a fraction of a second; one that takes this long turns in circles."""
 
 

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Final
 
 from everfly.core.effects import Effect, PauseWrites, ResumeWrites
-from everfly.core.model import Address
+from everfly.core.model import Address, Engine
 from everfly.sim.cluster import GROUP
 from everfly.sim.conduct import Conduct
 from everfly.sim.instance import SimInstance
 from everfly.sim.sentinel_host import SimSentinel
-from everfly.sim.world import Kind
+from everfly.sim.world import Kind, Mark
 
 DEMOTED_MS: Final = 5_000
 """A returned old primary is looked at within a second, and told at once."""
@@ -34,6 +34,12 @@ TILT_MS: Final = 31_000
 """TILT lasts for 30 s."""
 LOADING_MS: Final = 1_700
 """A Sentinel is connected again to a process that has run for so long."""
+GRACE_MS: Final = 5_000
+"""A fresh process hands its data out after this: `repl-diskless-sync-delay`."""
+LOST_MIN: Final = 3
+"""One or two writes may have been on their way."""
+CALM_BEFORE_MS: Final = 3_000
+_COPY: Final = re.compile(r"full sync: \d+ writes, (\d+) of its own gone")
 _LEAP: Final = re.compile(r"clock leaps (\d+) ms ahead")
 
 
@@ -118,6 +124,8 @@ class Leftovers:
         trace = deployment.world.trace
         new, self._read = trace[self._read :], len(trace)
         for mark in new:
+            if mark.kind is Kind.DATA:
+                self._judge_copy(mark)
             if mark.who not in ours or mark.kind is not Kind.LIFE:
                 continue
             if not self._has_company(ours[mark.who]):
@@ -164,6 +172,52 @@ class Leftovers:
         if is_same and sentinel.announcement(GROUP) is not None and record.tilt_at < awoke_at:
             told = f"{sentinel.name} slept for {slept} ms, and does not say +tilt"
             self.conduct.judge.complain("who slept enters TILT", told)
+
+    # Copies.
+
+    def _judge_copy(self, mark: Mark) -> None:
+        """Require that a replica does not copy a primary that came back with less than it has.
+
+        Where its engine hands nothing out for five seconds, and nothing keeps Sentinels from using
+        them: no other trouble, no vote so lately that they wait.
+        """
+        copied = _COPY.match(mark.what)
+        deployment, judge = self.conduct.judge.deployment, self.conduct.judge
+        replica = next((one for one in deployment.instances.values() if one.name == mark.who), None)
+        if copied is None or replica is None or replica.follows is None:
+            return
+        primary = deployment.instances.get(replica.follows)
+        if primary is None or primary.engine is Engine.DRAGONFLY or not replica.priority:
+            return
+        came_back = primary.started_at
+        is_of_restart = (
+            int(copied[1]) >= LOST_MIN
+            and primary.lives > 1
+            and GRACE_MS <= mark.at - came_back <= 2 * GRACE_MS
+            and replica.started_at < came_back - CALM_BEFORE_MS
+        )
+        is_quiet = (
+            judge.mischief.disturbed_at <= came_back
+            and not deployment.shape.loss
+            and not deployment.network.loss
+            and not deployment.network.slow
+            and not deployment.shape.genuine
+            and all(self._could_act(sentinel, came_back) for sentinel in deployment.ours)
+        )
+        if is_of_restart and is_quiet:
+            told = f"{replica.name} copied {primary.name}, which came back with less"
+            judge.complain("nobody copies a loss", f"{told}: {copied[1]} writes are gone")
+
+    def _could_act(self, sentinel: SimSentinel, since: int) -> bool:
+        record = self.conduct.record(sentinel)
+        waits_for = 2 * self.conduct.judge.deployment.shape.failover_timeout + CALM_BEFORE_MS
+        return (
+            _is_awake(sentinel)
+            and not record.is_watching_only
+            and record.began_at < since - CALM_BEFORE_MS
+            and (record.switched_at is None or record.switched_at < since)
+            and (record.voted_at is None or not since - waits_for <= record.voted_at < since)
+        )
 
     # The loading.
 
