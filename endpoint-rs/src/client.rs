@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::command::Command;
 use crate::config::Kind;
-use crate::resp::reply::ErrorKind;
+use crate::resp::reply::Kind as ReplyKind;
 use crate::resp::request::{Limits, RequestFramer};
 use crate::session::{Line, Mark, Session};
 use crate::stream::Stream;
@@ -45,12 +45,24 @@ pub struct Home {
 /// What has to be done for a client before anything newer, in order.
 #[derive(Debug)]
 pub enum Parked {
-    /// An instance refused this. It is sent again unless something later was executed.
-    Refused(Again, Vec<u8>, ErrorKind),
+    /// An instance refused this, or answered it behind a refusal. It is sent again unless
+    /// something was executed that cannot be repeated.
+    Kept(Again, Kept),
     /// Send this again.
     Again(Again),
     /// Answer this.
     Answer(Line),
+}
+
+/// A reply that is kept back.
+#[derive(Debug)]
+pub struct Kept {
+    /// As it came.
+    pub line: Vec<u8>,
+    /// What it is.
+    pub kind: ReplyKind,
+    /// It proves that its command was not executed.
+    pub is_refusal: bool,
 }
 
 /// A command that is sent again.
@@ -110,6 +122,8 @@ pub struct Client {
     pub outstanding: u32,
     /// What comes before anything newer.
     pub parked: VecDeque<Parked>,
+    /// How long the replies are that are kept back.
+    pub kept_bytes: usize,
     /// Why nothing more is taken from it.
     pub wait: Wait,
     /// The socket may have bytes that were not read.
@@ -158,6 +172,7 @@ impl Client {
             home: None,
             outstanding: 0,
             parked: VecDeque::new(),
+            kept_bytes: 0,
             wait: Wait::No,
             is_readable: false,
             is_hung_up: false,

@@ -26,7 +26,7 @@ def follow(endpoint: Endpoint, instance: ScriptedInstance, epoch: int) -> None:
     assert endpoint.plane.set_primary(HOST, instance.port, epoch)
 
 
-def test_a_refusal_followed_by_an_answer_is_told_and_not_made_good() -> None:
+def test_a_refusal_followed_by_a_write_is_told_and_not_made_good() -> None:
     script = by_name(INCR=b":1\r\n", DECR=LOADING, GET=b"$1\r\n1\r\n")
     with (
         ScriptedInstance(script) as one,
@@ -35,13 +35,63 @@ def test_a_refusal_followed_by_an_answer_is_told_and_not_made_good() -> None:
     ):
         follow(endpoint, one, 1)
         assert client.call("INCR", "a") == 1
-        for words in (("INCR", "a"), ("DECR", "b"), ("DECR", "c"), ("GET", "d")):
+        for words in (("INCR", "a"), ("DECR", "b"), ("GET", "c"), ("DECR", "d"), ("INCR", "e")):
             client.send(*words)
         assert client.receive() == 1
         assert error_text(client.receive()).startswith("LOADING Dragonfly")
-        assert error_text(client.receive()).startswith("LOADING Dragonfly")
         assert client.receive() == b"1"
+        assert error_text(client.receive()).startswith("LOADING Dragonfly")
+        assert client.receive() == 1
         assert len(one.heard(b"DECR")) == 2
+
+
+def test_reads_behind_a_refusal_are_asked_again_behind_it() -> None:
+    with (
+        ScriptedInstance(by_name(SET=LOADING, GET=b"$3\r\nold\r\n", ROLE=LOADING)) as one,
+        ScriptedInstance(by_name(SET=b"+OK\r\n", GET=b"$3\r\nnew\r\n")) as two,
+        Endpoint(None) as endpoint,
+        endpoint.connect() as client,
+    ):
+        follow(endpoint, one, 1)
+        for words in (("GET", "a"), ("SET", "a", "new"), ("GET", "a"), ("GET", "b")):
+            client.send(*words)
+        assert client.receive() == b"old"
+        endpoint.wait_for("held", 1)
+        follow(endpoint, two, 2)
+        assert replies(client, 3) == [b"OK", b"new", b"new"]
+        assert [words[0] for words in two.heard(b"SET", b"GET")] == [b"SET", b"GET", b"GET"]
+
+
+def test_a_transaction_that_was_refused_in_parts_is_made_good_whole() -> None:
+    refuses = by_name(
+        MULTI=b"+OK\r\n",
+        GET=b"+QUEUED\r\n",
+        INCR=b"-READONLY You can't write against a read only replica.\r\n",
+        EXEC=b"-EXECABORT Transaction discarded because of previous errors.\r\n",
+        ROLE=b"*1\r\n$5\r\nslave\r\n",
+    )
+    executes = by_name(
+        MULTI=b"+OK\r\n",
+        GET=b"+QUEUED\r\n",
+        INCR=b"+QUEUED\r\n",
+        EXEC=b"*3\r\n$1\r\n1\r\n:2\r\n$1\r\n2\r\n",
+    )
+    words = [("MULTI",), ("GET", "a"), ("INCR", "a"), ("GET", "a"), ("EXEC",)]
+    with (
+        ScriptedInstance(refuses) as one,
+        ScriptedInstance(executes) as two,
+        Endpoint(None) as endpoint,
+        endpoint.connect() as client,
+    ):
+        follow(endpoint, one, 1)
+        for each in words:
+            client.send(*each)
+        assert replies(client, 2) == [b"OK", b"QUEUED"]
+        endpoint.wait_for("held", 1)
+        follow(endpoint, two, 2)
+        assert replies(client, 3) == [b"QUEUED", b"QUEUED", [b"1", 2, b"2"]]
+        sent = two.heard(b"MULTI", b"GET", b"INCR", b"EXEC")
+        assert sent == [[word.encode() for word in each] for each in words]
 
 
 def test_refusals_at_the_end_of_a_pipeline_are_made_good_in_order() -> None:

@@ -22,7 +22,7 @@ impl Worker {
             client.wait = Wait::Fate;
             return false;
         }
-        if client.parked.iter().any(|it| matches!(it, Parked::Refused(..))) {
+        if client.parked.iter().any(|it| matches!(it, Parked::Kept(..))) {
             // All replies have come, and nothing after it was executed.
             self.let_go_of_refused(index);
             return false;
@@ -32,7 +32,7 @@ impl Worker {
             match parked {
                 Parked::Answer(line) => self.answer(index, &line),
                 // Decided above.
-                Parked::Refused(..) => {}
+                Parked::Kept(..) => {}
                 Parked::Again(again) => {
                     if let Some((wait, again)) = self.send_again(index, again) {
                         let Some(client) = self.clients.get_mut(index) else { return false };

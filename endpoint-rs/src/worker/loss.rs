@@ -1,20 +1,17 @@
-//! What becomes of commands whose connection is lost, and of those that an instance refused.
+//! What becomes of commands whose connection is lost.
 //!
-//! The session decides (`Session::after_loss`); here is what it decides about, and what follows. A
-//! refusal is kept back until it is known whether anything later of the same client was executed:
-//! if so the client is told the refusal, late but in order; if not, all is sent again.
+//! The session decides (`Session::after_loss`); here is what it decides about, and what follows.
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use super::Worker;
-use crate::client::{Again, Blocked, Client, Parked, Wait};
+use crate::client::{Again, Blocked, Client, Kept, Parked, Wait};
 use crate::command::Command;
 use crate::notices::Noticed;
-use crate::resp::reply::{ErrorKind, Kind};
-use crate::session::{self, Fate, Mark, Turn};
-use crate::upstream::{Owner, Pending, Purpose, Upstream, Withheld};
+use crate::session::{self, Fate, Mark};
+use crate::upstream::{Owner, Purpose, Upstream};
 
 /// Why a connection to an instance ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +27,8 @@ pub enum Lost {
 }
 
 /// What a client had under way, in order.
-enum Item {
-    Sent { again: Again, is_written: bool, refusal: Option<(Vec<u8>, ErrorKind)> },
+pub(super) enum Item {
+    Sent { again: Again, is_written: bool, kept: Option<Kept> },
     Ours(Vec<u8>),
 }
 
@@ -90,7 +87,7 @@ impl Worker {
                             blocked: blocked_by(client, pending.command),
                         },
                         is_written: upstream.log.is_first_written(length),
-                        refusal: None,
+                        kept: None,
                     },
                 };
                 affected.entry((pending.client, pending.serial)).or_default().push(item);
@@ -102,14 +99,14 @@ impl Worker {
 
     /// Let the session of a client decide about what it had under way, and park what follows.
     /// Return how many commands may or may not have been executed.
-    fn decide(&mut self, index: usize, newer: Vec<Item>) -> usize {
+    pub(super) fn decide(&mut self, index: usize, newer: Vec<Item>) -> usize {
         let client = &mut self.clients[index];
         let mut items: Vec<Item> = Vec::with_capacity(client.parked.len() + newer.len());
         let mut decided = VecDeque::new();
         for parked in std::mem::take(&mut client.parked) {
             match parked {
-                Parked::Refused(again, line, kind) => {
-                    items.push(Item::Sent { again, is_written: true, refusal: Some((line, kind)) });
+                Parked::Kept(again, kept) => {
+                    items.push(Item::Sent { again, is_written: true, kept: Some(kept) });
                 }
                 Parked::Answer(line) if !items.is_empty() => {
                     items.push(Item::Ours(line.into_owned()));
@@ -129,10 +126,11 @@ impl Worker {
         for item in items {
             match item {
                 Item::Ours(line) => decided.push_back(Parked::Answer(line.into())),
-                Item::Sent { again, refusal, .. } => {
+                Item::Sent { again, kept, .. } => {
                     let Some(fate) = fates.next() else { break };
-                    in_doubt += usize::from(matches!(fate, Fate::Ambiguous(_)));
-                    decided.extend(self.parked_of(fate, again, refusal));
+                    let has_reply = kept.as_ref().is_some_and(|it| !it.is_refusal);
+                    in_doubt += usize::from(matches!(fate, Fate::Ambiguous(_)) && !has_reply);
+                    decided.extend(self.parked_of(fate, again, kept));
                 }
             }
         }
@@ -143,6 +141,7 @@ impl Worker {
         }
         let client = &mut self.clients[index];
         client.parked = decided;
+        client.kept_bytes = 0;
         client.home = client.home.filter(|home| {
             self.upstreams.get(home.upstream).is_some_and(|it| it.serial == home.serial)
         });
@@ -154,173 +153,26 @@ impl Worker {
         in_doubt
     }
 
-    fn parked_of(
-        &self,
-        fate: Fate,
-        again: Again,
-        refusal: Option<(Vec<u8>, ErrorKind)>,
-    ) -> Option<Parked> {
+    fn parked_of(&self, fate: Fate, again: Again, kept: Option<Kept>) -> Option<Parked> {
         let stats = &self.station.stats;
-        match fate {
-            Fate::Again => {
+        match (fate, kept) {
+            (Fate::Again, kept) => {
                 stats.replayed.one();
-                if refusal.is_some() {
+                if kept.is_some_and(|it| it.is_refusal) {
                     stats.refused_hidden.one();
                 }
                 Some(Parked::Again(again))
             }
-            Fate::AgainAs(bytes) => {
+            (Fate::AgainAs(bytes), _) => {
                 stats.replayed.one();
                 Some(Parked::Again(Again { bytes, ..again }))
             }
-            Fate::Refusal if again.mark == Mark::Silent => None,
-            Fate::Refusal => refusal.map(|(line, _)| Parked::Answer(line.into())),
-            Fate::Answer(line) => Some(Parked::Answer(line)),
-            Fate::Ambiguous(line) => Some(Parked::Answer(line.into())),
+            (_, Some(kept)) if !kept.is_refusal => Some(Parked::Answer(kept.line.into())),
+            (Fate::Refusal, _) if again.mark == Mark::Silent => None,
+            (Fate::Refusal, kept) => kept.map(|it| Parked::Answer(it.line.into())),
+            (Fate::Answer(line), _) => Some(Parked::Answer(line)),
+            (Fate::Ambiguous(line), _) => Some(Parked::Answer(line.into())),
         }
-    }
-
-    /// Whether a reply proves that its command was not executed, and is to be kept back.
-    pub(super) fn is_refused(
-        &self,
-        index: usize,
-        pending: Pending,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> bool {
-        let Some(client) = self.clients.get(pending.client as usize) else { return false };
-        if client.serial != pending.serial {
-            return false;
-        }
-        let is_primary = self.upstreams[index].target.is_primary;
-        let blocked = client.blocked.filter(|_| pending.command.blocking.is_some());
-        match (kind, blocked) {
-            (Kind::Error(ErrorKind::Unblocked), Some(blocked)) => {
-                // Somebody else may have unblocked it on purpose.
-                is_primary
-                    && (blocked.is_cut || memchr::memmem::find(bytes, b"CLIENT UNBLOCK").is_none())
-            }
-            (Kind::Error(ErrorKind::Unblocked), None) => false,
-            // Who writes at the readers' address is told so.
-            (Kind::Error(ErrorKind::ReadOnly), _) if !is_primary => false,
-            (Kind::Error(error), _) => error.is_refusal(),
-            // A takeover ends blocking commands early, as if their time was over.
-            (Kind::Nil, Some(blocked)) => {
-                is_primary
-                    && (blocked.is_cut || !self.gate.is_open())
-                    && blocked.until.is_none_or(|until| self.now < until)
-            }
-            _ => false,
-        }
-    }
-
-    /// Keep a refusal back.
-    pub(super) fn refuse(&mut self, index: usize, pending: Pending, kind: Kind, bytes: &[u8]) {
-        let upstream = &self.upstreams[index];
-        let (target, serial) = (upstream.target, upstream.serial);
-        let again = Again {
-            bytes: upstream.log.first(pending.bytes as usize).to_vec(),
-            command: pending.command,
-            mark: pending.mark,
-            blocked: blocked_by(&mut self.clients[pending.client as usize], pending.command),
-        };
-        let error = if let Kind::Error(error) = kind { error } else { ErrorKind::Unblocked };
-        self.pop(index);
-        let client = &mut self.clients[pending.client as usize];
-        client.outstanding -= 1;
-        client.parked.push_back(Parked::Refused(again, bytes.to_vec(), error));
-        let is_last = client.outstanding == 0;
-        if client.wait == Wait::No {
-            client.wait = Wait::Fate;
-        }
-        if is_last {
-            self.let_go_of_refused(pending.client as usize);
-        }
-        if error != ErrorKind::Unblocked {
-            let why = format!("it answers {}", String::from_utf8_lossy(bytes).trim());
-            if target.is_primary {
-                self.doubt_primary(Noticed::PrimaryRefusing, target.address, &why);
-            } else {
-                self.avoid_replica(target.address);
-            }
-        }
-        if self.upstreams.get(index).is_some_and(|it| it.serial == serial) {
-            self.hand_out_ours(index);
-        }
-    }
-
-    /// Everything that a client had under way was refused: all of it is sent again, over a new
-    /// connection.
-    pub(super) fn let_go_of_refused(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        if let Some(home) = client.home.take()
-            && home.is_own
-        {
-            self.drop_instance(home.upstream, home.serial);
-        }
-        self.decide(index, Vec::new());
-    }
-
-    /// Something later of a client was executed: tell it what was refused before.
-    pub(super) fn tell_refusals(&mut self, upstream: usize, pending: Pending) {
-        if !self.is_there(pending) {
-            return;
-        }
-        let index = pending.client as usize;
-        for parked in std::mem::take(&mut self.clients[index].parked) {
-            let Some(client) = self.clients.get_mut(index) else { return };
-            let line = match parked {
-                Parked::Refused(again, line, error) => {
-                    let kind = Kind::Error(error);
-                    match client.session.on_reply(again.command, again.mark, &again.bytes, kind) {
-                        Turn::Give => line.into(),
-                        Turn::Drop => continue,
-                        Turn::Instead(other) => other,
-                    }
-                }
-                Parked::Answer(line) => line,
-                Parked::Again(again) => {
-                    client.parked.push_back(Parked::Again(again));
-                    continue;
-                }
-            };
-            self.tell(upstream, pending, &line);
-        }
-        if let Some(client) = self.clients.get_mut(index)
-            && client.wait == Wait::Fate
-        {
-            client.wait = Wait::No;
-            let serial = client.serial;
-            self.queue(index, serial);
-        }
-    }
-
-    /// Give a client a line that is no longer counted as outstanding, behind replies that wait for
-    /// acknowledgements.
-    fn tell(&mut self, upstream: usize, pending: Pending, line: &[u8]) {
-        if self.upstreams[upstream].withheld.is_empty() {
-            self.give(pending.client as usize, line);
-            return;
-        }
-        self.clients[pending.client as usize].outstanding += 1;
-        let reply = line.to_vec();
-        let withheld = &mut self.upstreams[upstream].withheld;
-        withheld.push_back(Withheld { pending, reply, is_write: false });
-    }
-
-    /// Keep a reply of ours behind refusals that are kept back. Return whether that was needed.
-    pub(super) fn park_ours(&mut self, pending: Pending, reply: &[u8]) -> bool {
-        let index = pending.client as usize;
-        if !self.is_there(pending) || self.clients[index].parked.is_empty() {
-            return false;
-        }
-        let client = &mut self.clients[index];
-        client.parked.push_back(Parked::Answer(reply.to_vec().into()));
-        client.outstanding -= 1;
-        if client.outstanding == 0 {
-            self.let_go_of_refused(index);
-        }
-        true
     }
 
     /// Say what was lost, and doubt a primary that cannot be reached.
@@ -359,7 +211,7 @@ impl Worker {
 }
 
 /// Take what is known of the wait of a client, if it is this command that waits.
-fn blocked_by(client: &mut Client, command: &Command) -> Option<Blocked> {
+pub(super) fn blocked_by(client: &mut Client, command: &Command) -> Option<Blocked> {
     command.blocking.as_ref()?;
     client.blocked.take()
 }
@@ -367,12 +219,12 @@ fn blocked_by(client: &mut Client, command: &Command) -> Option<Blocked> {
 fn lost_of(item: &Item) -> Option<session::Lost<'_>> {
     match item {
         Item::Ours(_) => None,
-        Item::Sent { again, is_written, refusal } => Some(session::Lost {
+        Item::Sent { again, is_written, kept } => Some(session::Lost {
             command: again.command,
             mark: again.mark,
             request: &again.bytes,
             is_written: *is_written,
-            is_refused: refusal.is_some(),
+            is_refused: kept.as_ref().is_some_and(|it| it.is_refusal),
         }),
     }
 }

@@ -20,6 +20,7 @@ mod instance;
 mod loss;
 mod output;
 mod reading;
+mod refusal;
 mod reply;
 
 use std::collections::VecDeque;

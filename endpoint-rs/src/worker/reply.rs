@@ -84,11 +84,13 @@ impl Worker {
         {
             let pending = *pending;
             let has_ours = !upstream.ours.is_empty();
+            let is_there = self.is_there(pending);
+            if is_there && !self.clients[pending.client as usize].parked.is_empty() {
+                self.hand_out_with_care(index, bytes, piece);
+                return;
+            }
             self.pop(index);
-            if self.is_there(pending) {
-                if !self.clients[pending.client as usize].parked.is_empty() {
-                    self.tell_refusals(index, pending);
-                }
+            if is_there {
                 self.give(pending.client as usize, bytes);
                 self.settle_account(pending);
             }
@@ -197,6 +199,10 @@ impl Worker {
         {
             if self.is_refused(index, pending, kind, bytes) {
                 self.refuse(index, pending, kind, bytes);
+                return;
+            }
+            if piece.ends && self.is_repeatable(pending, kind, bytes) {
+                self.keep_back(index, pending, kind, bytes);
                 return;
             }
             self.tell_refusals(index, pending);
