@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planes import (
-    WITHIN_S,
-    Endpoint,
-    error_text,
-    instance,
-    is_closed,
-    is_silent,
-    replies,
-    send_raw,
-)
+from planes import WITHIN_S, Endpoint, error_text, instance, is_closed, is_silent, replies, send_raw
 from processes import Connection, until
 from servers import Instance
 

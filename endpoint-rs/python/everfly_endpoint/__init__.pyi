@@ -250,12 +250,14 @@ class Plane:
     def __init__(self, config: Config) -> None: ...
     def start(self) -> None:
         """Bind or take over the sockets and start the threads. State: no primary, commands held;
-        the window of that hold begins now."""
+        the window of that hold begins now.
+        """
 
     def stop(self, grace_s: float = 0.0) -> None:
         """Stop accepting, let clients finish what is under way for up to `grace_s` (idle ones are
         closed at once, at a command boundary), then close all and join the threads. Waits.
-        Harmless when called again."""
+        Harmless when called again.
+        """
 
     def set_primary(self, host: str, port: int, epoch: int) -> bool:
         """Follow this instance from now on; end a hold for lack of a primary (not one by `hold`).
@@ -263,7 +265,8 @@ class Plane:
         `host` is an IP address or a name (resolved now, waits for that; OSError when it is
         unknown). Connections to another address are closed at once. The same address and epoch
         again says that it serves again. False, and nothing changes, when `epoch` is lower than
-        the present one."""
+        the present one.
+        """
 
     def no_primary(self, reason: str) -> None:
         """Hold for lack of a primary, until `set_primary`."""
@@ -271,34 +274,41 @@ class Plane:
     def hold(self, reason: str, budget_ms: int) -> int:
         """Hold from now on until `release`, at most for `budget_ms`, then release by itself.
 
-        Return a token. A second `hold` replaces the first."""
+        Return a token. A second `hold` replaces the first.
+        """
 
     def release(self, token: int | None = None) -> bool:
         """End the hold. False when there is none, or `token` is not its (it ended by itself)."""
 
     def drained(self, timeout_ms: int) -> bool:
         """Wait until nothing is under way to the primary while holding; False after `timeout_ms`,
-        or when the hold ends meanwhile."""
+        or when the hold ends meanwhile.
+        """
 
     def set_replicas(self, replicas: Sequence[tuple[str, int, str, int]]) -> None:
         """Say what replicas in sync there are: host, port, zone, lag in bytes. Replaces the list.
-        Waits for the resolution of names."""
+        Waits for the resolution of names.
+        """
 
     def reload_tls(self) -> None:
         """Read all files of TLS again; new connections use them. ValueError or OSError when they
-        cannot be used: the old ones stay."""
+        cannot be used: the old ones stay.
+        """
 
     def stop_accepting(self) -> None:
         """Leave the listening sockets to another process that took them over: stop accepting, and
-        tell clients that asked for maintenance notifications to reconnect (MOVING)."""
+        tell clients that asked for maintenance notifications to reconnect (MOVING).
+        """
 
     def close_idle(self) -> int:
         """Close clients that have nothing under way and no state that a reconnect would lose
-        (transactions, subscriptions). Return how many that will be, at most. For drains."""
+        (transactions, subscriptions). Return how many that will be, at most. For drains.
+        """
 
     def listener_fds(self) -> list[tuple[str, int]]:
         """Return the listening sockets by the `address` of their configuration. They stay the
-        plane's: duplicate them (SCM_RIGHTS does)."""
+        plane's: duplicate them (SCM_RIGHTS does).
+        """
 
     def addresses(self) -> list[tuple[str, str]]:
         """Return for each configured `address` where it is really bound (port 0 resolved)."""
