@@ -119,7 +119,7 @@ def ask_peers(turn: Turn, group: Group, *, at_least_every: Millis | None = None)
     is_fast = is_open and turn.now - down_since < policy.ask_fast_for
     period = at_least_every or (policy.ask_fast_period if is_fast else policy.ask_period)
     for peer in group.peers.values():
-        if not peer.shared.link.is_up:
+        if not peer.shared.link.is_up or probing.is_choked(policy, peer.shared.link, peer.shared):
             continue
         if peer.asked_at is not None and turn.now - peer.asked_at < period:
             turn.wake(group, peer.asked_at + period)
@@ -184,8 +184,14 @@ def _ask(turn: Turn, group: Group, peer: Peer) -> None:
     link.pending += 1
     failover = group.failover
     # Genuine Sentinels go on asking for votes after their election; in an epoch that has begun
-    # since then such a question would be for a vote that we ourselves gave to somebody else.
-    stands = failover is not None and failover.state is FailoverState.WAIT_START
+    # since then such a question would be for a vote that we ourselves gave to somebody else, or
+    # still may give.
+    stands = (
+        failover is not None
+        and failover.state is FailoverState.WAIT_START
+        and failover.epoch == state.current_epoch
+        and group.leader == state.me
+    )
     turn.emit(
         Ask(
             link=link.open_id,
