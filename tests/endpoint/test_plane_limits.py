@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -83,15 +84,14 @@ def test_a_command_that_stops_in_the_middle_ends_the_connection(primary: Instanc
 
 
 def test_idle_clients_are_closed_and_waiting_ones_are_not(primary: Instance) -> None:
-    with (
-        Endpoint(primary, limits={"idle_ms": 300}) as endpoint,
-        endpoint.connect() as idle,
-        endpoint.connect() as subscriber,
-        endpoint.connect() as blocked,
-    ):
-        assert idle.call("PING") == b"PONG"
+    with Endpoint(primary, limits={"idle_ms": 1000}) as endpoint, ExitStack() as clients:
+        # Each says what it wants as soon as it is there: waiting for its turn would be idling.
+        subscriber = clients.enter_context(endpoint.connect())
         subscriber.call("SUBSCRIBE", "news")
+        blocked = clients.enter_context(endpoint.connect())
         blocked.send("BLPOP", "idle-list", "0")
+        idle = clients.enter_context(endpoint.connect())
+        assert idle.call("PING") == b"PONG"
         assert is_closed(idle)
         assert primary.ask("PUBLISH", "news", "hello") == 1
         assert subscriber.receive() == [b"message", b"news", b"hello"]
