@@ -156,6 +156,12 @@ def resolves(story: Telling, line: Line) -> None:
 
 
 @command
+def refuses_info(story: Telling, line: Line) -> None:
+    """Let an instance refuse INFO from now on, or no more: refuses-info WHO [WHY]."""
+    story.party(line.words[0]).info_error = " ".join(line.words[1:])
+
+
+@command
 def withholds(story: Telling, line: Line) -> None:
     """Leave one kind of command open, and answer all else: withholds WHO info|pause|take-over;
     or none any more: withholds WHO nothing.

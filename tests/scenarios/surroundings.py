@@ -33,6 +33,7 @@ from everfly.core.effects import (
 from everfly.core.inputs import (
     AskReplied,
     ChannelHeard,
+    CommandRefused,
     Connected,
     HelloSent,
     InfoReceived,
@@ -99,6 +100,8 @@ class Party:
     """How it refuses an order to change its role; None: it obeys."""
     hand_over_error: str | None = None
     """How it refuses to take over, or to pause; None: it does."""
+    info_error: str = ""
+    """What it answers to INFO instead of a report."""
     answer: AskAnswer | None = None
     """None: it leaves questions for a vote open."""
 
@@ -299,7 +302,11 @@ def answer_of(wire: Wire, command: Command) -> Input:
     party = wire.party
     answers: dict[type, Callable[[], Input]] = {
         SendPing: lambda: Ponged(wire.id, party.pong),
-        SendInfo: lambda: InfoReceived(wire.id, party.report),
+        SendInfo: lambda: (
+            CommandRefused(wire.id, party.info_error)
+            if party.info_error
+            else InfoReceived(wire.id, party.report)
+        ),
         SendHello: lambda: HelloSent(wire.id),
         SendScriptKill: lambda: ScriptKilled(wire.id),
         Reconfigure: lambda: Reconfigured(wire.id, party.order_error),

@@ -241,12 +241,13 @@ class Machine:
             case PauseAnswered(is_paused=True):
                 hand_over.on_pause_answered(turn, owner, fact.error)
             case CommandRefused():
+                owner.info_is_refused = owner.info_is_refused or owner.info_is_pending
                 owner.info_is_pending = False
             case _:
                 pass
 
     def _on_instance_info(self, turn: Turn, instance: Instance, fact: InfoReceived) -> None:
-        instance.info_is_pending = False
+        instance.info_is_pending = instance.info_is_refused = False
         convergence.on_info(turn, instance, fact.report)
         if instance.info_is_wanted:
             # Wanted again while this answer was under way.

@@ -109,6 +109,8 @@ def info_period(policy: Policy, instance: Instance, now: Instant) -> Millis:
     if awaits_promotion or instance.reconf is Reconf.SENT or instance.reconf is Reconf.IN_PROGRESS:
         is_recent = now - instance.reconf_at < policy.info_fast_for
         return policy.info_fast_period if is_recent else policy.info_failover_period
+    if instance.info_is_refused:
+        return policy.info_failover_period
     if instance.role is Role.PRIMARY:
         is_new = not group.replicas and now - instance.created_at < policy.info_period
         return policy.info_failover_period if is_new else policy.info_period

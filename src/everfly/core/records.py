@@ -102,6 +102,8 @@ class Instance(Timed):
     info_is_wanted: bool = True
     """Ask for INFO as soon as possible."""
     info_is_pending: bool = False
+    info_is_refused: bool = False
+    """The last INFO was: an instance that loads its dataset has much to tell when it is done."""
     role_reported: Role = Role.PRIMARY
     role_reported_at: Instant = Instant(0)
     followed_at: Instant = Instant(0)
