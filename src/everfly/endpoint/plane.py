@@ -15,7 +15,7 @@ MODULE: Final = "everfly_endpoint"
 
 MISSING: Final = (
     "the data plane of the endpoint is not installed (Python package everfly-endpoint); install "
-    "its wheel, or build it in a checkout: maturin develop --release -m endpoint-rs/Cargo.toml"
+    "its wheel, or run make in a checkout, with Rust on PATH"
 )
 """What to say where there is none."""
 

@@ -19,7 +19,7 @@ from everfly.sim.leftovers import Leftovers
 from everfly.sim.mischief import Mischief
 from everfly.sim.operators_hand import Operator
 from everfly.sim.profiles import ANY, SAFETY_MS, SWITCHOVER, Profile
-from everfly.sim.world import Mark, Message, World
+from everfly.sim.world import Mark, Message, StandstillError, World
 
 TILT_MS = 31_000
 """How long a Sentinel that was stopped may still watch without acting."""
@@ -143,9 +143,12 @@ def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
     for fault in plan.faults:
         mischief.schedule(fault)
     deployment.start()
-    world.run_until(plan.safety_ms)
-    if plan.liveness_ms:
-        _end(plan, judge)
+    try:
+        world.run_until(plan.safety_ms)
+        if plan.liveness_ms:
+            _end(plan, judge)
+    except StandstillError as error:
+        judge.complain("no busy loop", str(error))
     return Outcome(
         plan,
         tuple(judge.violations),

@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+AT_ONE_INSTANT_MAX: Final = 20_000
+"""Deliveries without time going on; five Sentinels and three instances need some 100."""
 _HASH_FACTOR: Final = 1_000_003
 _HASH_MASK: Final = (1 << 64) - 1
+
+
+class StandstillError(Exception):
+    """Things happen, and time does not go on: somebody answers himself for ever."""
 
 
 class Kind(Enum):
@@ -96,14 +102,23 @@ class World:
         heapq.heappush(self._heap, (self.now + delay, self._count, what))
 
     def run_until(self, end: int) -> None:
-        """Let everything happen that is due up to an instant."""
+        """Let everything happen that is due up to an instant.
+
+        Raises StandstillError where that never ends.
+        """
         heap = self._heap
         pop = heapq.heappop
         fingerprint = self.fingerprint
-        done = 0
+        done = began = 0
+        instant = self.now
         while heap and heap[0][0] <= end:
-            self.now, count, what = pop(heap)
-            fingerprint = (fingerprint * _HASH_FACTOR + self.now + count) & _HASH_MASK
+            now, count, what = pop(heap)
+            if now != instant:
+                instant = self.now = now
+                began = done
+            elif done - began > AT_ONE_INSTANT_MAX:
+                raise StandstillError(f"more than {AT_ONE_INSTANT_MAX} deliveries at {now} ms")
+            fingerprint = (fingerprint * _HASH_FACTOR + now + count) & _HASH_MASK
             done += 1
             what()
         self.fingerprint = fingerprint
