@@ -22,7 +22,7 @@ SWITCH_S: Final = 40.0
 
 needs_plane = pytest.mark.skipif(
     not is_installed(),
-    reason="the data plane is not built: maturin develop --release -m endpoint-rs/Cargo.toml",
+    reason="the data plane of the endpoint is not built: run make with Rust on PATH",
 )
 
 
