@@ -150,6 +150,7 @@ def send_role(turn: Turn, instance: Instance, follow: Address | None, epoch: Epo
     """Have an instance follow another one, or become a primary. INFO is asked when it answers."""
     link = instance.commands
     link.pending += 1
+    instance.order_is_doubtful = False
     turn.emit(
         Reconfigure(
             link=link.open_id,

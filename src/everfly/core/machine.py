@@ -28,6 +28,7 @@ from everfly.core import (
     ghosts,
     gossip,
     hand_over,
+    lineage,
     probing,
     requests,
     topology,
@@ -191,16 +192,19 @@ class Machine:
             owner.hello_sent_at = None
             owner.info_is_wanted = True
             owner.info_is_pending = False
-            running = owner.group.failover
-            if owner.is_promoted and running is not None:
-                # The order to become a primary may have been lost with the last connection.
-                self._repeat_promotion(turn, owner)
+            # An order to become a primary may have been lost with the last connection. Who listens
+            # there now may be somebody else: INFO tells.
+            owner.order_is_doubtful = owner.is_promoted
         self._consider(turn, owner.group)
 
     def _repeat_promotion(self, turn: Turn, promoted: Instance) -> None:
+        promoted.order_is_doubtful = False
         running = promoted.group.failover
         if (
             running is not None
+            and promoted.is_promoted
+            and promoted.report.role is Role.REPLICA
+            and not lineage.is_foreign(turn, promoted)
             and running.state is FailoverState.WAIT_PROMOTION
             and running.hand_over_ends_at is None
         ):
@@ -249,6 +253,8 @@ class Machine:
     def _on_instance_info(self, turn: Turn, instance: Instance, fact: InfoReceived) -> None:
         instance.info_is_pending = instance.info_is_refused = False
         convergence.on_info(turn, instance, fact.report)
+        if instance.order_is_doubtful:
+            self._repeat_promotion(turn, instance)
         if instance.info_is_wanted:
             # Wanted again while this answer was under way.
             turn.wake(instance, turn.now)

@@ -124,6 +124,8 @@ class Instance(Timed):
     and under this primary."""
     is_foreign: bool = False
     """It belongs to somebody else's deployment: left alone."""
+    order_is_doubtful: bool = False
+    """The connection over which it was told to become a primary is gone; INFO will tell."""
     script_kill_is_sent: bool = False
     reconf: Reconf = Reconf.NONE
     reconf_at: Instant = Instant(0)
