@@ -143,6 +143,7 @@ class ClientConnection(asyncio.Protocol):
         self.id: Final = id
         self.opened_at: Final = now
         self.active_at = now
+        self.input_bytes = self.output_bytes = self.commands = 0
         self.protocol: Literal[2, 3] = 2
         self.name = b""
         self.user = "default"
@@ -188,6 +189,7 @@ class ClientConnection(asyncio.Protocol):
         if self.is_closing:
             return
         self._home.received(len(data))
+        self.input_bytes += len(data)
         self._parser.feed(data)
         if self._may_run():
             self._run()
@@ -280,6 +282,7 @@ class ClientConnection(asyncio.Protocol):
         if self._out and not transport.is_closing():
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._home.sent(len(data))
+            self.output_bytes += len(data)
             transport.write(data)
             self._out.clear()
             self._out_size = 0

@@ -83,6 +83,9 @@ class Traffic:
     output_bytes: int = 0
     reads: int = 0
     writes: int = 0
+    input_limit_closings: int = 0
+    output_limit_closings: int = 0
+    """These two: clients that were closed for what they held."""
     commands_per_s: float = 0.0
     """These three: during the last whole tick."""
     input_per_s: float = 0.0
@@ -250,6 +253,7 @@ class Listener:
     def hold_is_too_large(self, client: ClientConnection) -> bool:
         """Tell whether a client keeps too much unfinished input or unread output; logs it."""
         if client.held_input > self.limits.input_bytes:
+            self.traffic.input_limit_closings += 1
             log.warning(
                 "Closing client %s that reached max query buffer length: %d bytes of a command "
                 "that is not complete",
@@ -267,6 +271,7 @@ class Listener:
             client.over_soft_limit_since = now
         if held <= limit.hard and now - client.over_soft_limit_since <= limit.soft_s:
             return False
+        self.traffic.output_limit_closings += 1
         log.warning(
             "Client %s scheduled to be closed ASAP for overcoming of output buffer limits: it left "
             "%d bytes unread",

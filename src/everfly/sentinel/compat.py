@@ -19,7 +19,7 @@ class Compat(Enum):
         return {
             Compat.REDIS_7_0: "7.0.15",
             Compat.REDIS_7_4: "7.4.1",
-            Compat.VALKEY_8: "8.0.1",
+            Compat.VALKEY_8: "8.1.8",
         }[self]
 
     @property

@@ -1,6 +1,7 @@
 """Describe a client in one line, as CLIENT LIST and ACL LOG show it; what does not exist here is 0.
 
-Source: `catClientInfoString`, redis/src/networking.c (7.0.15; 7.4.1 for the fields of later ones).
+Source: `catClientInfoString`, redis/src/networking.c (7.0.15; 7.4.1 for
+the fields of later ones); the same of valkey (8.1.8).
 """
 
 from everfly.runtime.client_connection import ClientConnection
@@ -13,11 +14,13 @@ def client_line(desk: Desk, client: ClientConnection, now: float) -> bytes:
     output = client.held_output
     redirect = client.tracking.redirect if client.tracking.is_on else -1
     is_recent = desk.settings.compat.is_recent
+    is_valkey = desk.settings.compat.is_valkey
     library = desk.libraries.get(client.id, {})
     head = f"id={client.id} addr={client.addr} laddr={client.laddr} fd={client.fd} name="
     tail = (
         f" age={int(now - client.opened_at)} idle={int(now - client.active_at)}"
-        f" flags={_flags(desk, client)} db=0 sub={len(client.channels)}"
+        f" flags={_flags(desk, client)}{' capa=' if is_valkey else ''} db=0"
+        f" sub={len(client.channels)}"
         f" psub={len(client.patterns)} ssub=0 multi=-1{' watch=0' if is_recent else ''}"
         f" qbuf={client.held_input} qbuf-free=0"
         f" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output}"
@@ -27,6 +30,11 @@ def client_line(desk: Desk, client: ClientConnection, now: float) -> bytes:
     )
     if is_recent:
         tail += f" lib-name={library.get('lib-name', '')} lib-ver={library.get('lib-ver', '')}"
+    if is_valkey:
+        tail += (
+            f" tot-net-in={client.input_bytes} tot-net-out={client.output_bytes}"
+            f" tot-cmds={client.commands}"
+        )
     return to_bytes(head) + client.name + to_bytes(tail)
 
 

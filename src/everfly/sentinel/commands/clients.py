@@ -15,20 +15,11 @@ from everfly.sentinel.commands.arguments import (
     to_integer,
     wrong_usage,
 )
+from everfly.sentinel.commands.client_filter import kind_of, read_filter
 from everfly.sentinel.commands.client_line import client_line
 from everfly.sentinel.commands.connection import DONE, NAME_BYTES_MAX, is_plain_name, set_name
 from everfly.sentinel.commands.desk import Desk
 from everfly.wire.resp import ErrorReply, Verbatim, to_text
-
-TYPES: Final = {
-    "normal": "normal",
-    "pubsub": "pubsub",
-    "master": "master",
-    "replica": "replica",
-    "slave": "replica",
-}
-"""Words for a kind of client; of the last kinds a Sentinel has none.
-Source: `getClientTypeByName`, redis/src/networking.c (7.0.15)."""
 
 PAUSE_MS_MAX: Final = 2**53
 """A pause beyond it would not be a time any more."""
@@ -59,14 +50,18 @@ def info(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
 
 
 def list_all(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
-    """CLIENT LIST [TYPE type | ID id ...]."""
-    del client
+    """CLIENT LIST [TYPE type | ID id ...]; Valkey takes the filters of CLIENT KILL."""
     clients: Iterable[ClientConnection] = desk.listener.clients.values()
     words = command[2:]
-    if len(words) == 2 and lower(words[0]) == "type":
-        kind = TYPES.get(lower(words[1]))
-        if kind is None:
-            return unknown_type(words[1])
+    if desk.settings.compat.is_valkey:
+        wanted = read_filter(desk, words, skips_me=False)
+        if isinstance(wanted, ErrorReply):
+            return wanted
+        clients = wanted.chosen(clients, client, asyncio.get_running_loop().time())
+    elif len(words) == 2 and lower(words[0]) == "type":
+        kind = kind_of(desk, words[1])
+        if isinstance(kind, ErrorReply):
+            return kind
         clients = [other for other in clients if other.kind == kind]
     elif len(words) > 1 and lower(words[0]) == "id":
         ids = [to_integer(word) for word in words[1:]]
@@ -77,11 +72,6 @@ def list_all(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outc
     elif words:
         return SYNTAX_ERROR
     return Verbatim(_lines(desk, clients))
-
-
-def unknown_type(word: bytes) -> ErrorReply:
-    """Return the answer to a kind of client that does not exist."""
-    return ErrorReply(f"ERR Unknown client type '{to_text(word)[:128]}'")
 
 
 def reply(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
@@ -113,9 +103,9 @@ def no_evict(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outc
 
 
 def pause(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
-    """CLIENT PAUSE milliseconds [WRITE | ALL]."""
+    """CLIENT PAUSE milliseconds [WRITE | ALL]; Valkey overlooks what stands behind a mode."""
     del client
-    if len(command) > 4:
+    if len(command) > 4 and not desk.settings.compat.is_valkey:
         return wrong_usage(command[1], "CLIENT")
     mode = lower(command[3]) if len(command) == 4 else "all"
     if mode not in ("write", "all"):
@@ -139,8 +129,8 @@ def unpause(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outco
 
 def unblock(desk: Desk, client: ClientConnection, command: list[bytes]) -> Outcome:
     """CLIENT UNBLOCK id [TIMEOUT | ERROR]. No command of a Sentinel blocks."""
-    del desk, client
-    if len(command) > 4:
+    del client
+    if len(command) > 4 and not desk.settings.compat.is_valkey:
         return wrong_usage(command[1], "CLIENT")
     if len(command) == 4 and lower(command[3]) not in ("timeout", "error"):
         return ErrorReply("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")

@@ -54,6 +54,11 @@ class Pause:
         """Whether commands wait now."""
         return self._timer is not None
 
+    @property
+    def left_s(self) -> float:
+        """How long commands wait yet; 0: they do not."""
+        return max(0.0, self._until - asyncio.get_running_loop().time()) if self.is_on else 0.0
+
     def begin(self, seconds: float, *, for_writes_only: bool) -> None:
         """Start or prolong a pause. It never becomes shorter, or milder, by a second call.
 

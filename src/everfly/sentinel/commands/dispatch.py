@@ -60,7 +60,11 @@ class SentinelCommands:
         if pause.is_on and (not pause.is_for_writes_only or spec.name == "publish"):
             return Later(self._execute_after_pause(client, command))
         self._desk.listener.traffic.commands += 1
-        return spec.handler(self._desk, client, command)
+        outcome = spec.handler(self._desk, client, command)
+        client.commands += 1  # Behind the handler: what shows the count does not count itself.
+        if client.tracking.caching and not spec.name.startswith("client|"):
+            client.tracking.caching = ""  # It is said for the next command alone.
+        return outcome
 
     async def _execute_after_pause(self, client: ClientConnection, command: list[bytes]) -> Answer:
         await self._desk.pause.wait()

@@ -2,7 +2,8 @@
 
 Fields and their order are those of a Sentinel of Redis; the numbers are our own, and what does not
 exist here (keys, replication streams, forks) is 0.
-Source: `genRedisInfoString`, redis/src/server.c; `sentinelInfoCommand`, sentinel.c (7.0.15).
+Source: `genRedisInfoString`, redis/src/server.c; `sentinelInfoCommand`, sentinel.c (7.0.15);
+server.c of redis (7.4.1) and of valkey (8.1.8) for the fields of later ones.
 """
 
 import os
@@ -24,7 +25,7 @@ from everfly.wire.resp import to_bytes
 Fields = Mapping[str, object]
 
 REDIS_OF_VALKEY: Final = "7.2.4"
-"""What Valkey says of Redis. Source: `REDIS_VERSION`, valkey/src/version.h (8.0.1)."""
+"""What Valkey says of Redis. Source: `REDIS_VERSION`, valkey/src/version.h (8.1.8)."""
 
 _ALL: Final = frozenset({"all", "default", "everything"})
 
@@ -49,15 +50,16 @@ def info_text(desk: Desk, wanted: set[str]) -> bytes:
 
 def _about_process(desk: Desk) -> Fields:
     uptime_s = int(time.monotonic() - desk.started_at)
+    compat = desk.settings.compat
     system = platform.uname()
     now = time.time()
     fields: dict[str, object] = {
-        **_about_program(desk.settings.compat),
+        **_about_program(compat),
         "os": f"{system.system} {system.release} {system.machine}",
         "arch_bits": 64 if sys.maxsize > 2**32 else 32,
         "monotonic_clock": "POSIX clock_gettime",
         "multiplexing_api": "epoll",
-        "atomicvar_api": "c11-builtin",
+        **({} if compat.is_valkey else {"atomicvar_api": "c11-builtin"}),
         "gcc_version": platform.python_compiler().rpartition(" ")[2],
         "process_id": os.getpid(),
         "process_supervised": "no",
@@ -68,12 +70,14 @@ def _about_process(desk: Desk) -> Fields:
         "uptime_in_days": uptime_s // 86_400,
         "hz": 10,
         "configured_hz": 10,
+        **({"clients_hz": 10} if compat.is_valkey else {}),
         "lru_clock": int(now) & 0xFFFFFF,
         "executable": sys.argv[0] and os.path.abspath(sys.argv[0]),  # noqa: PTH100 - as it is
         "config_file": desk.settings.config_file,
         "io_threads_active": 0,
+        **({"availability_zone": ""} if compat.is_valkey else {}),
     }
-    if desk.settings.compat.is_recent:
+    if compat.is_recent:
         binds = "".join(f",bind={bind}" for bind in desk.settings.bind)
         fields["listener0"] = f"name=tcp{binds},port={desk.listener.port}"
     return fields
@@ -88,6 +92,7 @@ def _about_program(compat: Compat) -> Fields:
             "redis_version": REDIS_OF_VALKEY,
             "server_name": "valkey",
             "valkey_version": compat.version,
+            "valkey_release_stage": "ga",
         }
     return {
         **names,
@@ -113,11 +118,23 @@ def _about_clients(desk: Desk) -> Fields:
         **({"watching_clients": 0} if is_recent else {}),
         "clients_in_timeout_table": 0,
         **(dict.fromkeys(_NOTHING_WATCHED, 0) if is_recent else {}),
+        **(_about_pause(desk) if desk.settings.compat.is_valkey else {}),
+    }
+
+
+def _about_pause(desk: Desk) -> Fields:
+    pause = desk.pause
+    kind = "write" if pause.is_for_writes_only else "all"
+    return {
+        "paused_reason": "client_pause" if pause.is_on else "none",
+        "paused_actions": kind if pause.is_on else "none",
+        "paused_timeout_milliseconds": int(pause.left_s * 1000),
     }
 
 
 def _about_traffic(desk: Desk) -> Fields:
     traffic = desk.listener.traffic
+    is_valkey = desk.settings.compat.is_valkey
     return {
         "total_connections_received": traffic.connections,
         "total_commands_processed": traffic.commands,
@@ -133,6 +150,8 @@ def _about_traffic(desk: Desk) -> Fields:
         "rejected_connections": traffic.rejected,
         **dict.fromkeys(("sync_full", "sync_partial_ok", "sync_partial_err", "expired_keys"), 0),
         "expired_stale_perc": "0.00",
+        **dict.fromkeys(_NOTHING_EXPIRED, 0),
+        **({"evicted_scripts": 0} if is_valkey else {}),
         **dict.fromkeys(_NOTHING_EVICTED, 0),
         "pubsub_channels": desk.pubsub.channel_count,
         "pubsub_patterns": desk.pubsub.pattern_count,
@@ -142,7 +161,18 @@ def _about_traffic(desk: Desk) -> Fields:
         "total_reads_processed": traffic.reads,
         "total_writes_processed": traffic.writes,
         **dict.fromkeys(_NO_IO_THREADS, 0),
+        **(_about_closings(desk) if is_valkey else {}),
+        **dict.fromkeys(_NO_REPLY_BUFFERS, 0),
         **(_about_refusals(desk) if desk.settings.compat.is_recent else {}),
+    }
+
+
+def _about_closings(desk: Desk) -> Fields:
+    traffic = desk.listener.traffic
+    return {
+        **dict.fromkeys(_NO_IO_THREADS_OF_VALKEY, 0),
+        "client_query_buffer_limit_disconnections": traffic.input_limit_closings,
+        "client_output_buffer_limit_disconnections": traffic.output_limit_closings,
     }
 
 
@@ -169,11 +199,13 @@ _NO_CYCLES_COUNTED: Final = (
     "instantaneous_eventloop_cycles_per_sec",
     "instantaneous_eventloop_duration_usec",
 )
-_NOTHING_EVICTED: Final = (
+_NOTHING_EXPIRED: Final = (
     "expired_time_cap_reached_count",
     "expire_cycle_cpu_milliseconds",
     "evicted_keys",
     "evicted_clients",
+)
+_NOTHING_EVICTED: Final = (
     "total_eviction_exceeded_time",
     "current_eviction_exceeded_time",
     "keyspace_hits",
@@ -199,9 +231,15 @@ _NOTHING_STORED: Final = (
 _NO_IO_THREADS: Final = (
     "io_threaded_reads_processed",
     "io_threaded_writes_processed",
-    "reply_buffer_shrinks",
-    "reply_buffer_expands",
 )
+_NO_IO_THREADS_OF_VALKEY: Final = (
+    "io_threaded_freed_objects",
+    "io_threaded_accept_processed",
+    "io_threaded_poll_processed",
+    "io_threaded_total_prefetch_batches",
+    "io_threaded_total_prefetch_entries",
+)
+_NO_REPLY_BUFFERS: Final = ("reply_buffer_shrinks", "reply_buffer_expands")
 
 
 def _about_cpu(desk: Desk) -> Fields:

@@ -4,6 +4,7 @@ Arity, flags, categories and tips are those that COMMAND shows of a Redis Sentin
 clients and ACL rules depend on them; their number too (15 commands, 72 with subcommands).
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from everfly.runtime.listener import Commands, Listener
@@ -17,7 +18,9 @@ from everfly.sentinel.commands.table_sentinel import EVERFLY_ROWS, SENTINEL_ROWS
 from everfly.sentinel.commands.table_variants import (
     RECENT_CLIENT_ROWS,
     RECENT_SENTINEL_ROWS,
-    VALKEY_SENTINEL_ROWS,
+    VALKEY_ROWS,
+    VALKEY_UNLISTED,
+    of_valkey,
 )
 from everfly.sentinel.compat import Compat
 
@@ -232,14 +235,19 @@ TABLE: Final = Registry((*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS), EVERFLY_R
 """That of Redis 7.0."""
 
 
-def _recent(*extra: Spec) -> Registry:
+def _recent(*extra: Spec, unlisted: Iterable[tuple[str, Spec]] = ()) -> Registry:
     """Return the table with what later versions have; of rows of the same name the last counts."""
     rows = (*_SHARED_ROWS, *SENTINEL_ROWS, *CLIENT_ROWS, *RECENT_CLIENT_ROWS, *extra)
-    return Registry({row.name: row for row in rows}.values(), EVERFLY_ROWS)
+    return Registry({row.name: row for row in rows}.values(), (*EVERFLY_ROWS, *unlisted))
 
 
 _TABLES: Final = {
     Compat.REDIS_7_0: TABLE,
     Compat.REDIS_7_4: _recent(*RECENT_SENTINEL_ROWS),
-    Compat.VALKEY_8: _recent(*RECENT_SENTINEL_ROWS, *VALKEY_SENTINEL_ROWS),
+    Compat.VALKEY_8: _recent(
+        *map(of_valkey, (*_ACL_ROWS, *CLIENT_ROWS, *RECENT_CLIENT_ROWS)),
+        *RECENT_SENTINEL_ROWS,
+        *VALKEY_ROWS,
+        unlisted=VALKEY_UNLISTED,
+    ),
 }

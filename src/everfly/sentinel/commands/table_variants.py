@@ -1,17 +1,19 @@
 """Rows that later programs have beside those of Redis 7.0, or in place of them.
 
-Source: COMMAND of Redis 7.4 and of Valkey; the third word of FAILOVER comes from Valkey 9.
+Source: COMMAND of Redis 7.4 and of Valkey 8.1.8.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from everfly.sentinel.commands import (
     clients,
+    introspection,
     sentinel_changes,
     sentinel_config_many,
     sentinel_queries,
 )
-from everfly.sentinel.commands.registry import AT_ALL_TIMES, RowKind
+from everfly.sentinel.commands.registry import AT_ALL_TIMES, RowKind, Spec
 
 RECENT_CLIENT_ROWS: Final = (
     RowKind(f"{AT_ALL_TIMES} allow_busy", "slow connection", "connection").row(
@@ -36,14 +38,21 @@ RECENT_SENTINEL_ROWS: Final = (
         "(action SET={set_param_value parameter value}* | GET=parameter*)",
     ),
 )
-VALKEY_SENTINEL_ROWS: Final = (
-    _SENTINEL.row(
-        "sentinel|failover",
+_COMMAND: Final = RowKind("loading stale", "slow connection", "server")
+VALKEY_ROWS: Final = (
+    _COMMAND.row(
+        "command|getkeys",
         -3,
-        sentinel_changes.failover_or_switchover,
-        "2.8.4",
-        "Fail over a primary without asking other Sentinels",
-        "primary-name COORDINATED?",
+        introspection.from_table(introspection.getkeys),
+        "2.8.13",
+        "Tell which arguments are keys",
+    ),
+    _COMMAND.row(
+        "command|getkeysandflags",
+        -3,
+        introspection.from_table(introspection.getkeys),
+        "7.0.0",
+        "Tell which arguments are keys, and how they are used",
     ),
     _SENTINEL.row(
         "sentinel|get-primary-addr-by-name",
@@ -77,3 +86,30 @@ VALKEY_SENTINEL_ROWS: Final = (
         "primary-name",
     ),
 )
+
+_ON_ALL_NODES: Final = frozenset({"acl|save", "acl|deluser", "acl|setuser", "client|setname"})
+
+
+def of_valkey(row: Spec) -> Spec:
+    """Return a row of Redis as Valkey 8 shows it: some have tips, one lacks a flag."""
+    if row.name in _ON_ALL_NODES:
+        return replace(row, tips=("request_policy:all_nodes", "response_policy:all_succeeded"))
+    if row.name == "client|setinfo":
+        return replace(row, flags=tuple(flag for flag in row.flags if flag != "allow_busy"))
+    return row
+
+
+VALKEY_UNLISTED: Final = (
+    (
+        "sentinel|failover",
+        _SENTINEL.row(
+            "sentinel|failover",
+            -3,
+            sentinel_changes.failover_or_switchover,
+            "2.8.4",
+            "Fail over a primary without asking other Sentinels",
+            "primary-name COORDINATED?",
+        ),
+    ),
+)
+"""What Valkey 9 understands, and COMMAND of Valkey 8 does not show."""
