@@ -16,6 +16,8 @@ from core.promises import Run, machine, view_holds
 from everfly.core.model import Instant
 
 MORE = int(os.environ.get("EVERFLY_EXAMPLES", "0"))
+# On a busy machine an example takes up to a fifth of a second.
+pytestmark = pytest.mark.timeout(120 + MORE // 5)
 
 
 def examples(count: int) -> int:
