@@ -51,6 +51,9 @@ up: $(ENDPOINT)
 
 test: $(ENDPOINT) lint test-rust
 	@deploy/test-peers.sh
+	@echo "the Kubernetes control plane of the operator's tests (three minutes the first time)" >&2; \
+	cd tests/operator && $(abspath $(BIN))/python -m controlplane.binaries >/dev/null || \
+	  echo "tests that need it are skipped" >&2
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -p no:xdist tests/core tests/scenarios
 	$(BIN)/coverage report --fail-under=100
