@@ -15,6 +15,7 @@ from everfly.drill.record import Record
 from everfly.drill.report import Report, about, merged, spread
 from everfly.drill.style import STYLE
 from everfly.drill.text import setting
+from everfly.observe.offline_page import offline_page
 
 BEFORE_MS: Final = 1_000.0
 """Drawn of the time before the fault."""
@@ -70,30 +71,7 @@ def page(reports: Sequence[Report]) -> str:
                 body += [*_run(report), "</details>"]
     else:
         body += _run(reports[0])
-    return "\n".join(
-        (
-            "<!DOCTYPE html>",
-            '<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
-            "<head>",
-            '<meta charset="utf-8"/>',
-            '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
-            (
-                '<meta http-equiv="Content-Security-Policy" '
-                "content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
-            ),
-            '<meta name="color-scheme" content="light dark"/>',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *body,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        )
-    )
+    return offline_page(title, STYLE, body)
 
 
 def _run(report: Report) -> Iterator[str]:

@@ -28,12 +28,13 @@ from everfly.sim.genuine_records import (
 )
 from everfly.sim.instance import SimInstance
 from everfly.sim.network import Connection, Deed, Network
+from everfly.sim.stopping import Stoppable
 from everfly.sim.watcher import Announcement
 from everfly.sim.world import Kind, World
 
 
 @dataclass(slots=True, eq=False)
-class SimGenuine:
+class SimGenuine(Stoppable):
     """One genuine Sentinel."""
 
     world: World
@@ -91,35 +92,13 @@ class SimGenuine:
         for connection in list(self.connections):
             connection.close(self)
 
-    def pause(self) -> None:
-        """SIGSTOP."""
-        if self.is_running and not self.is_paused:
-            self.world.mark(self.name, "paused", Kind.LIFE)
-            self.is_paused = True
-
-    def resume(self) -> None:
-        """SIGCONT: its event loop reads first, then its timer fires."""
-        if not self.is_paused:
-            return
-        self.world.mark(self.name, "resumed", Kind.LIFE)
-        self.is_paused = False
-        while self._inbox and not self.is_paused:
-            self._inbox.popleft()()
-        self._life += 1
-        self._tick(self._life)
-
     def jump(self, ahead: int) -> None:
         """Have its wall clock leap."""
         self._clock_ahead += ahead
 
-    def deliver(self, what: Deed) -> None:
-        """Take something off the wire."""
-        if not self.is_running:
-            return
-        if self.is_paused:
-            self._inbox.append(what)
-        else:
-            what()
+    def _go_on(self) -> None:
+        self._life += 1
+        self._tick(self._life)
 
     def _tick(self, life: int) -> None:
         """`sentinelTimer`, and the next one after 1000 / (10 + dice) ms."""

@@ -16,6 +16,7 @@ from everfly.sim import info_text
 from everfly.sim.dataset import Dataset, Witness
 from everfly.sim.network import Connection, Deed, Network
 from everfly.sim.replication import Replication
+from everfly.sim.stopping import Stoppable
 from everfly.sim.world import Kind, World
 
 SUPERVISOR_MS: Final = 1_000
@@ -51,7 +52,7 @@ class Character:
 
 
 @dataclass(slots=True, eq=False)
-class SimInstance:
+class SimInstance(Stoppable):
     """One process with an address; it may die and come back."""
 
     world: World
@@ -193,21 +194,6 @@ class SimInstance:
             del self.network.hosts[self.address]
         self.address = address
         self.network.hosts[address] = self
-
-    def pause(self) -> None:
-        """SIGSTOP."""
-        if self.is_running and not self.is_paused:
-            self.world.mark(self.name, "paused", Kind.LIFE)
-            self.is_paused = True
-
-    def resume(self) -> None:
-        """SIGCONT: what arrived meanwhile is handled now, in order."""
-        if not self.is_paused:
-            return
-        self.world.mark(self.name, "resumed", Kind.LIFE)
-        self.is_paused = False
-        while self._inbox and not self.is_paused:
-            self._inbox.popleft()()
 
     def deliver(self, what: Deed) -> None:
         """Take something off the wire."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
+from everfly.observe.offline_page import offline_page
 from everfly.sim.lanes import Picture, picture_of, window_of
 from everfly.sim.page_drawing import SHAPES, Plot, Window, chosen_arrows, draw
 from everfly.sim.page_style import STYLE
@@ -41,30 +42,7 @@ def page(outcome: Outcome) -> str:
         *_pictures(outcome, picture),
         *_faults(outcome),
     ]
-    return "\n".join(
-        (
-            "<!DOCTYPE html>",
-            '<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
-            "<head>",
-            '<meta charset="utf-8"/>',
-            '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
-            (
-                '<meta http-equiv="Content-Security-Policy" '
-                "content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
-            ),
-            '<meta name="color-scheme" content="light dark"/>',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *body,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        )
-    )
+    return offline_page(title, STYLE, body)
 
 
 def _violations(outcome: Outcome) -> Iterator[str]:

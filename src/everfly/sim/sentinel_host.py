@@ -40,6 +40,7 @@ from everfly.core.snapshot import DurableState
 from everfly.sim import links
 from everfly.sim.disk import Disk, Outlets
 from everfly.sim.network import Connection, Deed, Network
+from everfly.sim.stopping import Stoppable
 from everfly.sim.watcher import Announcement
 from everfly.sim.world import Kind, World
 
@@ -67,7 +68,7 @@ class Habits:
 
 
 @dataclass(slots=True, eq=False)
-class SimSentinel:
+class SimSentinel(Stoppable):
     """One Sentinel: its disk, and the machine while it runs."""
 
     world: World
@@ -159,23 +160,6 @@ class SimSentinel:
         for connection in list(self.connections):
             connection.close(self)
 
-    def pause(self) -> None:
-        """SIGSTOP, or a virtual machine that is not scheduled."""
-        if self.is_running and not self.is_paused:
-            self.world.mark(self.name, "paused", Kind.LIFE)
-            self.is_paused = True
-
-    def resume(self) -> None:
-        """SIGCONT: first what arrived meanwhile, then the timer, as the driver does it."""
-        if not self.is_paused:
-            return
-        self.world.mark(self.name, "resumed", Kind.LIFE)
-        self.is_paused = False
-        while self._inbox and not self.is_paused:
-            self._inbox.popleft()()
-        self._timer = None
-        self._arm()
-
     def jump(self, ahead: int) -> None:
         """Have its clock leap: all that it waits for is due."""
         if self.is_running:
@@ -184,14 +168,10 @@ class SimSentinel:
             self._timer = None
             self._arm()
 
-    def deliver(self, what: Deed) -> None:
-        """Take something off the wire."""
-        if not self.is_running:
-            return
-        if self.is_paused:
-            self._inbox.append(what)
-        else:
-            what()
+    def _go_on(self) -> None:
+        # First what arrived meanwhile, then the timer, as the driver does it.
+        self._timer = None
+        self._arm()
 
     def _when_awake(self, life: int) -> Callable[[Deed], None]:
         def run(what: Deed) -> None:
