@@ -17,6 +17,12 @@ def test_things_happen_at_their_instant_and_in_the_order_of_asking() -> None:
     assert seen[-1] == (20, "c")
 
 
+def test_what_is_no_text_is_told_all_the_same() -> None:
+    world = World(1)
+    world.mark("alpha", "says \udcff and é")
+    assert [mark.what for mark in world.trace] == ["says \\udcff and é"]
+
+
 def test_who_answers_himself_for_ever_is_noticed() -> None:
     world = World(1)
 

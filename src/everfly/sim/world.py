@@ -127,6 +127,9 @@ class World:
 
     def mark(self, who: str, what: str, kind: Kind = Kind.WORLD) -> None:
         """Add to the trace."""
+        if not what.isascii():
+            # Instances may say what is no text at all, and it is told to terminals and pages.
+            what = what.encode(errors="backslashreplace").decode()
         self.trace.append(Mark(self.now, who, what, kind))
 
     def note_message(self, source: str, target: str, about: object) -> Message | None:
