@@ -7,7 +7,8 @@ set -euo pipefail
 
 missing=()
 while read -r program package; do
-  command -v "$program" >/dev/null 2>&1 || missing+=("$package")
+  command -v "$program" >/dev/null 2>&1 || [[ " ${missing[*]-} " == *" $package "* ]] ||
+    missing+=("$package")
 done <<'PROGRAMS'
 redis-server redis-server
 redis-sentinel redis-sentinel

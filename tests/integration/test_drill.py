@@ -109,6 +109,7 @@ def test_a_fault_is_survived_by_other_engines(
 @needs_netns
 @pytest.mark.xdist_group("netns")
 def test_a_partition_is_survived_and_leaves_no_namespace(tmp_path: Path) -> None:
+    before = drill_namespaces()
     run = run_of(drill(tmp_path, "partition", "--engine", "valkey", "--json"))
     assert_is_proved(Fault.PARTITION, run)
     assert run["writes_lost"] == 0
@@ -116,20 +117,22 @@ def test_a_partition_is_survived_and_leaves_no_namespace(tmp_path: Path) -> None
     assert isinstance(stubborn, dict)
     # Who stays on the side of the old primary is answered, and loses it: that is measured.
     assert stubborn["lost"] > 50
-    assert drill_namespaces() == []
+    assert drill_namespaces() <= before
 
 
 @pytest.mark.netns
 @needs_netns
 @pytest.mark.xdist_group("netns")
 def test_an_interrupted_partition_leaves_no_namespace(tmp_path: Path) -> None:
+    before = drill_namespaces()
     interrupt("partition", "are cut off", signal.SIGTERM, tmp_path)
-    assert drill_namespaces() == []
+    assert drill_namespaces() <= before
 
 
-def drill_namespaces() -> list[str]:
+def drill_namespaces() -> set[str]:
+    """Those of this machine; one that somebody killed with SIGKILL may have left some."""
     done = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True)
-    return [each for each in done.stdout.split() if each.startswith("everfly-drill-")]
+    return {each for each in done.stdout.split() if each.startswith("everfly-drill-")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

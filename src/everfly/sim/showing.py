@@ -24,6 +24,8 @@ from everfly.sim.run import Outcome, draw_plan, run_plan
 from everfly.sim.seeds import Seeds
 from everfly.sim.story import full_trace, story
 
+BROKEN: Final = 3
+"""Exit status where a rule was broken, which is no failure of the program."""
 BROKEN_SHOWN: Final = 20
 """Failing worlds that get a line each; a broken rule fails hundreds."""
 
@@ -74,7 +76,7 @@ def told(seed: int, wish: Wish) -> int:
     _show_world(outcome, wish)
     if outcome.violations and not wish.as_json:
         click.echo(f"shrink it with: everfly sim --minimise {seed}", err=True)
-    return 1 if outcome.violations else 0
+    return BROKEN if outcome.violations else 0
 
 
 def shrunk(seed: int, wish: Wish) -> int:
@@ -85,7 +87,7 @@ def shrunk(seed: int, wish: Wish) -> int:
         _show_world(outcome, wish)
         return 0
     _show_world(_shrink(outcome, shrinking.LIMIT_S, wish), wish)
-    return 1
+    return BROKEN
 
 
 def many(worlds: Seeds, wish: Wish) -> int:
@@ -117,7 +119,7 @@ def many(worlds: Seeds, wish: Wish) -> int:
     first = run_plan(draw_plan(tally.broken[0].seed, profile=profile_of(wish.profile)))
     if not wish.as_json or wish.html is not None:
         _show_world(_shrink(first, SHRINK_S, wish), Wish(wish.html, is_full=wish.is_full))
-    return 1
+    return BROKEN
 
 
 @dataclass(slots=True)
