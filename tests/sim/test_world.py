@@ -46,6 +46,16 @@ def test_who_acts_at_every_instant_is_not_standing_still() -> None:
     assert count == [30_001]
 
 
+def test_a_world_in_which_somebody_raises_breaks_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(_: World, end: int) -> None:
+        raise LookupError(f"nothing before {end}")
+
+    monkeypatch.setattr(running.World, "run_until", raises)
+    (violation,) = run_plan(draw_plan(1)).violations
+    assert violation.rule == "nothing raises"
+    assert "LookupError at test_world.py" in violation.what
+
+
 def test_a_world_that_stands_still_breaks_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     def still(_: World, end: int) -> None:
         raise StandstillError(f"before {end}")

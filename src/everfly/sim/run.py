@@ -7,7 +7,9 @@ then it must come together within a bound, and stay so when its primary dies onc
 
 import hashlib
 import random
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from everfly.sim import endings, faults
 from everfly.sim.checkers import Judge, Violation
@@ -149,6 +151,10 @@ def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
             _end(plan, judge)
     except StandstillError as error:
         judge.complain("no busy loop", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever somebody raises is a finding, with its seed
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno}"
+        judge.complain("nothing raises", f"{type(error).__name__} at {where}: {error}")
     return Outcome(
         plan,
         tuple(judge.violations),
