@@ -24,6 +24,9 @@ from everfly.operator import names
 from everfly.operator.api import DRAGONFLY_STATUS, Patch
 from everfly.operator.apply import Applier
 from everfly.operator.caches import Key
+from everfly.operator.chores import all_chores
+from everfly.operator.chores.chore import Work
+from everfly.operator.chores.runner import Chores
 from everfly.operator.deeds import Deeds, HandOverError, Scene, Tools
 from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import Json
@@ -84,11 +87,11 @@ class Keeper:
         self._deeds = Deeds(tools, self._spawn_follow, self.tally.note)
         self._applier = Applier(tools.api, tools.inventory, tools.events)
         self._memory = Memory()
+        self._chores = Chores(tools, all_chores(), self.wake)
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._watched: dict[str, _Watched] = {}
         self._following: dict[str, tuple[Address, asyncio.Task[None]]] = {}
-        self._crons: dict[str, str] = {}
         self._lost_at: float | None = None
         self._phase = ""
         self._spec: Spec | None = None
@@ -104,9 +107,10 @@ class Keeper:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                chores = tasks.create_task(self._chores.run(), name=f"chores of {self._key}")
                 while await self._look():
                     pass
-                for task in self._children():
+                for task in (chores, *self._children()):
                     task.cancel()
         finally:
             self._tasks = None
@@ -171,7 +175,10 @@ class Keeper:
         problems = self._problems
         if spec is not None and not view.intent.is_paused:
             problems += await self._applier.apply(store, spec, decision.running, self._around)
-        await self._settle(scene, spec)
+        if spec is not None:
+            if spec.has_readiness_gate and not view.intent.is_paused:
+                await self._settle_gates(scene)
+            self._chores.post(Work(scene, spec, decision))
         await self._write_status(store, view, decision, problems)
         return self._pause(decision, is_troubled, now)
 
@@ -250,16 +257,6 @@ class Keeper:
             if each.probe.address == orders.address:
                 each.probe.poke()
 
-    async def _settle(self, scene: Scene, spec: Spec | None) -> None:
-        """See to what only some data stores need: gates that are shut, snapshots of one alone."""
-        if spec is None or scene.view.intent.is_paused:
-            return
-        if spec.has_readiness_gate:
-            await self._settle_gates(scene)
-        snapshot = spec.snapshot
-        if snapshot is not None and snapshot.on_primary_only and snapshot.cron:
-            await self._settle_crons(scene, snapshot.cron)
-
     async def _settle_gates(self, scene: Scene) -> None:
         decision = self.decision
         is_waiting = decision is not None and any(
@@ -274,24 +271,6 @@ class Keeper:
             if is_waiting and member.is_reachable and member.service is Service.NONE:
                 await self._deeds.set_gate(scene.store, pod, is_open=True)
 
-    async def _settle_crons(self, scene: Scene, cron: str) -> None:
-        for member in scene.view.members:
-            if not member.is_reachable or member.address is None or member.service is Service.NONE:
-                continue
-            wanted = cron if member.service is Service.PRIMARY else ""
-            if self._crons.get(member.incarnation) == wanted or (
-                member.facts is not None and member.facts.is_loading
-            ):
-                continue
-            try:
-                await Orders(member.address).set_snapshot_cron(wanted)
-            except EverflyError as error:
-                log.warning("%s/%s: snapshots of %s: %s", *self._key, member.name, error)
-            else:
-                self._crons[member.incarnation] = wanted
-        living = {each.incarnation for each in scene.view.members}
-        self._crons = {key: value for key, value in self._crons.items() if key in living}
-
     async def _write_status(
         self, store: StoreSight, view: GroupView, decision: Decision, problems: tuple[str, ...]
     ) -> None:
@@ -299,7 +278,9 @@ class Keeper:
         if current is None or current.uid != store.uid:
             return
         selector = f"{names.LABEL_APP}={store.name},{names.LABEL_NAME}={names.APP_NAME}"
-        situation = Situation(view, decision, store.generation, selector, problems)
+        situation = Situation(
+            view, decision, store.generation, selector, problems, self._chores.report()
+        )
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = status_fields(situation, current.status, stamp)
         self._tell_phase(store, phase_of(view))

@@ -2,7 +2,7 @@
 
 Every field of the upstream operator's v1alpha1 is here under its own name in our spelling; types of
 Kubernetes that only travel into a manifest stay plain JSON. A resource that is wrong is refused as
-a whole, with every wrong field named. What is our own is in `Extras`, below `spec.everfly`.
+a whole, with every wrong field named. What is our own, below `spec.everfly`, is in `extras`.
 
 Source: api/v1alpha1/dragonfly_types.go and internal/resources/resources.go, dragonfly-operator
 (v1.6.1).
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.errors import SettingsError
+from everfly.operator.extras import Extras, read_extras
 from everfly.operator.manifest import JsonObject
 from everfly.operator.spec_fields import PORT_MAX, Fields, Problems
 
@@ -123,22 +124,6 @@ class ProbeScripts:
 
 
 @dataclass(frozen=True)
-class Extras:
-    """What the upstream operator does not know."""
-
-    has_replica_service: bool = False
-    """A Service `NAME-ro` that leads to replicas."""
-    clients_from: tuple[JsonObject, ...] | None = None
-    """Peers of the NetworkPolicy that may reach the data ports; None: the same namespace."""
-    metrics_from: tuple[JsonObject, ...] = ()
-    """Peers that may reach the admin port to read metrics."""
-    preferred_zones: tuple[str, ...] = ()
-    """Where the primary had best be, the best first."""
-    termination_grace_s: int = 0
-    """0: what Kubernetes gives."""
-
-
-@dataclass(frozen=True)
 class Spec:
     """What a user wants."""
 
@@ -221,7 +206,7 @@ def read_spec(value: JsonObject) -> Spec:
             readiness=_reference(fields, "customReadinessProbeConfigMap"),
             startup=_reference(fields, "customStartupProbeConfigMap"),
         ),
-        extras=_extras(fields.part("everfly")),
+        extras=read_extras(fields.part("everfly")),
     )
     if problems.found:
         raise SpecError(tuple(problems.found))
@@ -334,17 +319,3 @@ def _disruption(fields: Fields | None) -> DisruptionBudget:
     if budget.min_available is not None and budget.max_unavailable is not None:
         fields.problems.add(fields.path, "minAvailable and maxUnavailable exclude each other")
     return budget
-
-
-def _extras(fields: Fields | None) -> Extras:
-    if fields is None:
-        return Extras()
-    policy = fields.part("networkPolicy")
-    clients = policy.objects("clientsFrom") if policy and policy.has("clientsFrom") else None
-    return Extras(
-        has_replica_service=fields.flag("replicaService"),
-        clients_from=clients,
-        metrics_from=policy.objects("metricsFrom") if policy else (),
-        preferred_zones=fields.texts("preferredZones"),
-        termination_grace_s=fields.integer("terminationGracePeriodSeconds"),
-    )

@@ -14,6 +14,7 @@ from everfly.core.group_view import GroupView, Member, Service
 from everfly.core.plan import Decision
 from everfly.core.upkeep import is_stable
 from everfly.operator import names
+from everfly.operator.chores.chore import Report
 from everfly.operator.manifest import Json, JsonObject, objects, text
 
 RESOURCES_CREATED: Final = "ResourcesCreated"
@@ -36,6 +37,8 @@ class Situation:
     selector: str
     problems: tuple[str, ...] = ()
     """What is wrong with the spec."""
+    chores: Report = Report()
+    """What the chores have to say."""
 
 
 def phase_of(view: GroupView) -> str:
@@ -77,6 +80,7 @@ def status_fields(situation: Situation, before: JsonObject, now: str) -> dict[st
         "selector": situation.selector,
         "pods": [_pod(view, each) for each in view.members],
         "conditions": _conditions(situation, before, now),
+        **situation.chores.fields,
     }
 
 
@@ -138,8 +142,10 @@ def _wanted_conditions(situation: Situation) -> Iterable[tuple[str, bool, str, s
     risk = [each for each in troubles if each.kind is Kind.DATA_LOSS_RISK]
     yield "DataLossRisk", bool(risk), "MayBeLost" if risk else "None", _risk_told(view, risk)
     yield "Paused", view.intent.is_paused, "AskedFor" if view.intent.is_paused else "No", ""
-    problems = "; ".join(situation.problems)
+    problems = "; ".join((*situation.problems, *situation.chores.problems))
     yield "Valid", not problems, "Wrong" if problems else "Accepted", problems
+    for each in situation.chores.conditions:
+        yield each.kind, each.is_true, each.reason, each.message
 
 
 def _told(finding: Finding) -> str:

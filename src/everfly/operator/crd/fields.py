@@ -7,19 +7,20 @@ refuses early what could never work; rules need Kubernetes 1.25.
 
 from typing import Final
 
-from lightkube.models import core_v1, networking_v1
+from lightkube.models import core_v1
 
+from everfly.operator.crd.extras import EXTRAS
 from everfly.operator.crd.schema import (
     ANY_OBJECT,
     FLAG,
     INT_OR_TEXT,
-    INTEGER,
     PORT,
     TEXT,
     TEXTS_BY_KEY,
     Schema,
     list_of,
     object_of,
+    says,
     schema_of,
 )
 
@@ -29,34 +30,23 @@ _REFERENCE: Final = schema_of(core_v1.LocalObjectReference)
 _CLAIM: Final = schema_of(core_v1.PersistentVolumeClaimSpec)
 _CONTAINERS: Final = list_of(schema_of(core_v1.Container))
 _METADATA: Final = object_of({"annotations": TEXTS_BY_KEY, "labels": TEXTS_BY_KEY})
-_PEERS: Final = list_of(schema_of(networking_v1.NetworkPolicyPeer))
-
-
-def _says(description: str, schema: Schema, *rules: tuple[str, str], **more: object) -> Schema:
-    """Return a schema with a description, CEL rules with their messages, and other keywords."""
-    said: Schema = {**schema, "description": description, **more}
-    if rules:
-        said["x-kubernetes-validations"] = [
-            {"rule": rule, "message": message} for rule, message in rules
-        ]
-    return said
 
 
 _AUTHENTICATION: Final = object_of(
     {
-        "passwordFromSecret": _says("Key of a Secret with the password.", _SECRET_KEY),
-        "clientCaCertSecret": _says(
+        "passwordFromSecret": says("Key of a Secret with the password.", _SECRET_KEY),
+        "clientCaCertSecret": says(
             "Key of a Secret with the authority that signs clients' certificates.", _SECRET_KEY
         ),
     }
 )
 _SNAPSHOT: Final = object_of(
     {
-        "dir": _says("Where snapshots go: a path, or `s3://BUCKET/...`.", TEXT),
-        "cron": _says("When to take them, in cron's five fields.", TEXT),
-        "enableOnMasterOnly": _says("Let the primary alone take them.", FLAG),
-        "persistentVolumeClaimSpec": _says("A volume for each pod.", _CLAIM),
-        "existingPersistentVolumeClaimName": _says("One volume that all pods share.", TEXT),
+        "dir": says("Where snapshots go: a path, or `s3://BUCKET/...`.", TEXT),
+        "cron": says("When to take them, in cron's five fields.", TEXT),
+        "enableOnMasterOnly": says("Let the primary alone take them.", FLAG),
+        "persistentVolumeClaimSpec": says("A volume for each pod.", _CLAIM),
+        "existingPersistentVolumeClaimName": says("One volume that all pods share.", TEXT),
     }
 )
 _HAS_PLACE: Final = (
@@ -66,84 +56,61 @@ _HAS_PLACE: Final = (
 _PLACES: Final = "persistentVolumeClaimSpec, existingPersistentVolumeClaimName or dir"
 _SERVICE: Final = object_of(
     {
-        "type": _says("Type of the Service.", TEXT),
-        "name": _says("Name of the Service; the resource's own by default.", TEXT),
-        "nodePort": _says("Port on every node, for NodePort and LoadBalancer.", PORT),
+        "type": says("Type of the Service.", TEXT),
+        "name": says("Name of the Service; the resource's own by default.", TEXT),
+        "nodePort": says("Port on every node, for NodePort and LoadBalancer.", PORT),
         "annotations": TEXTS_BY_KEY,
         "labels": TEXTS_BY_KEY,
     }
 )
-_EXTRAS: Final = object_of(
-    {
-        "replicaService": _says("Add a Service `NAME-ro` that leads to replicas.", FLAG),
-        "preferredZones": _says("Zones in which the primary had best be, in order.", list_of(TEXT)),
-        "terminationGracePeriodSeconds": _says(
-            "How long a pod may take to end. Changing it restarts all pods.", INTEGER, minimum=0
-        ),
-        "networkPolicy": _says(
-            "Who may connect, when networkPolicyEnabled is true.",
-            object_of(
-                {
-                    "clientsFrom": _says(
-                        "Peers that may reach the data ports, instead of the whole namespace. "
-                        "An empty list lets nobody in.",
-                        _PEERS,
-                    ),
-                    "metricsFrom": _says("Peers that may also reach the admin port.", _PEERS),
-                }
-            ),
-        ),
-    }
-)
-
 SPEC: Final[dict[str, Schema]] = {
-    "replicas": _says(
+    "replicas": says(
         "Pods, the primary among them.",
         _INT32,
         ("self >= 0", "replicas cannot be negative"),
     ),
-    "image": _says("Container image; the operator's default when absent.", TEXT),
-    "imagePullPolicy": _says("When to pull the image.", TEXT, default="Always"),
-    "imagePullSecrets": _says("Secrets for the registry of the image.", list_of(_REFERENCE)),
-    "args": _says("Flags of Dragonfly, after those of the operator.", list_of(TEXT)),
-    "env": _says("Variables of the container.", list_of(schema_of(core_v1.EnvVar))),
-    "aclFromSecret": _says("Key of a Secret with an ACL file.", _SECRET_KEY),
-    "annotations": _says("Deprecated: use podMetadata.", TEXTS_BY_KEY),
-    "labels": _says("Deprecated: use podMetadata.", TEXTS_BY_KEY),
-    "podMetadata": _says("Annotations and labels of pods.", _METADATA),
-    "ownedObjectsMetadata": _says("Annotations and labels of all other objects.", _METADATA),
-    "additionalContainers": _says(
+    "image": says("Container image; the operator's default when absent.", TEXT),
+    "imagePullPolicy": says("When to pull the image.", TEXT, default="Always"),
+    "imagePullSecrets": says("Secrets for the registry of the image.", list_of(_REFERENCE)),
+    "args": says("Flags of Dragonfly, after those of the operator.", list_of(TEXT)),
+    "env": says("Variables of the container.", list_of(schema_of(core_v1.EnvVar))),
+    "aclFromSecret": says("Key of a Secret with an ACL file.", _SECRET_KEY),
+    "annotations": says("Deprecated: use podMetadata.", TEXTS_BY_KEY),
+    "labels": says("Deprecated: use podMetadata.", TEXTS_BY_KEY),
+    "podMetadata": says("Annotations and labels of pods.", _METADATA),
+    "ownedObjectsMetadata": says("Annotations and labels of all other objects.", _METADATA),
+    "additionalContainers": says(
         "More containers; one called `dragonfly` replaces the operator's.", _CONTAINERS
     ),
-    "additionalVolumes": _says("More volumes.", list_of(schema_of(core_v1.Volume))),
-    "initContainers": _says("Containers that run before the others.", _CONTAINERS),
-    "resources": _says("CPU and memory of the container.", schema_of(core_v1.ResourceRequirements)),
-    "affinity": _says("Where pods may run.", schema_of(core_v1.Affinity)),
-    "nodeSelector": _says("Labels of the nodes on which pods may run.", TEXTS_BY_KEY),
-    "tolerations": _says("Taints that pods tolerate.", list_of(schema_of(core_v1.Toleration))),
-    "topologySpreadConstraints": _says(
+    "additionalVolumes": says("More volumes.", list_of(schema_of(core_v1.Volume))),
+    "initContainers": says("Containers that run before the others.", _CONTAINERS),
+    "resources": says("CPU and memory of the container.", schema_of(core_v1.ResourceRequirements)),
+    "affinity": says("Where pods may run.", schema_of(core_v1.Affinity)),
+    "nodeSelector": says("Labels of the nodes on which pods may run.", TEXTS_BY_KEY),
+    "tolerations": says("Taints that pods tolerate.", list_of(schema_of(core_v1.Toleration))),
+    "topologySpreadConstraints": says(
         "How pods are spread.", list_of(schema_of(core_v1.TopologySpreadConstraint))
     ),
-    "priorityClassName": _says("Priority of pods.", TEXT),
-    "serviceAccountName": _says("Account that pods run under.", TEXT),
-    "podSecurityContext": _says(
+    "priorityClassName": says("Priority of pods.", TEXT),
+    "serviceAccountName": says("Account that pods run under.", TEXT),
+    "podSecurityContext": says(
         "Replaces the operator's, which sets fsGroup 999.", schema_of(core_v1.PodSecurityContext)
     ),
-    "containerSecurityContext": _says(
+    "containerSecurityContext": says(
         "Security of the container.", schema_of(core_v1.SecurityContext)
     ),
-    "skipFSGroup": _says("Set no fsGroup, as OpenShift needs it.", FLAG),
-    "memcachedPort": _says("Port for the memcached protocol; 0 is none.", _INT32),
-    "authentication": _says("Whom instances let in.", _AUTHENTICATION),
-    "tlsSecretRef": _says(
+    "skipFSGroup": says("Set no fsGroup, as OpenShift needs it.", FLAG),
+    "memcachedPort": says("Port for the memcached protocol; 0 is none.", _INT32),
+    "authentication": says("Whom instances let in.", _AUTHENTICATION),
+    "tlsSecretRef": says(
         "Secret with tls.crt and tls.key; in the namespace of the resource.",
         schema_of(core_v1.SecretReference),
     ),
-    "tiering": _says(
+    "tiering": says(
         "A disk for values that do not fit into memory.",
-        object_of({"persistentVolumeClaimSpec": _says("A volume for each pod.", _CLAIM)}),
+        object_of({"persistentVolumeClaimSpec": says("A volume for each pod.", _CLAIM)}),
     ),
-    "snapshot": _says(
+    "snapshot": says(
         "Where and when data are written down.",
         _SNAPSHOT,
         (
@@ -152,12 +119,12 @@ SPEC: Final[dict[str, Schema]] = {
         ),
         ("!has(self.cron) || " + _HAS_PLACE, "cron needs " + _PLACES),
     ),
-    "serviceSpec": _says("How clients reach the primary.", _SERVICE),
-    "enableReplicationReadinessGate": _says(
+    "serviceSpec": says("How clients reach the primary.", _SERVICE),
+    "enableReplicationReadinessGate": says(
         "Call a pod ready only when it replicates. Changing it restarts all pods.", FLAG
     ),
-    "networkPolicyEnabled": _says("Restrict who may connect.", FLAG, default=True),
-    "pdb": _says(
+    "networkPolicyEnabled": says("Restrict who may connect.", FLAG, default=True),
+    "pdb": says(
         "How many pods may be evicted at a time; one by default.",
         object_of({"minAvailable": INT_OR_TEXT, "maxUnavailable": INT_OR_TEXT}),
         (
@@ -165,10 +132,10 @@ SPEC: Final[dict[str, Schema]] = {
             "minAvailable and maxUnavailable cannot be both set",
         ),
     ),
-    "customLivenessProbeConfigMap": _says("ConfigMap with liveness-check.sh.", _REFERENCE),
-    "customReadinessProbeConfigMap": _says("ConfigMap with readiness-check.sh.", _REFERENCE),
-    "customStartupProbeConfigMap": _says("ConfigMap with startup-check.sh.", _REFERENCE),
-    "everfly": _says("What Everfly knows beyond the upstream operator.", _EXTRAS),
+    "customLivenessProbeConfigMap": says("ConfigMap with liveness-check.sh.", _REFERENCE),
+    "customReadinessProbeConfigMap": says("ConfigMap with readiness-check.sh.", _REFERENCE),
+    "customStartupProbeConfigMap": says("ConfigMap with startup-check.sh.", _REFERENCE),
+    "everfly": says("What Everfly knows beyond the upstream operator.", EXTRAS),
 }
 
 _CONDITION: Final = object_of(
@@ -184,18 +151,18 @@ _CONDITION: Final = object_of(
 )  # fmt: skip
 
 STATUS: Final[dict[str, Schema]] = {
-    "phase": _says("What the operator is doing, in one word.", TEXT),
-    "isRollingUpdate": _says("Pods are being replaced by newer ones.", FLAG),
-    "observedGeneration": _says(
+    "phase": says("What the operator is doing, in one word.", TEXT),
+    "isRollingUpdate": says("Pods are being replaced by newer ones.", FLAG),
+    "observedGeneration": says(
         "Generation of the spec that the rest of the status is about.",
         {"type": "integer", "format": "int64"},
     ),
-    "replicas": _says("Pods that exist.", _INT32),
-    "readyReplicas": _says("Pods that serve.", _INT32),
-    "updatedReplicas": _says("Pods of the newest template.", _INT32),
-    "primary": _says("Name of the pod that clients are led to.", TEXT),
-    "selector": _says("Finds the pods, for autoscalers.", TEXT),
-    "conditions": _says(
+    "replicas": says("Pods that exist.", _INT32),
+    "readyReplicas": says("Pods that serve.", _INT32),
+    "updatedReplicas": says("Pods of the newest template.", _INT32),
+    "primary": says("Name of the pod that clients are led to.", TEXT),
+    "selector": says("Finds the pods, for autoscalers.", TEXT),
+    "conditions": says(
         "What holds and what does not.",
         {
             **list_of(_CONDITION),
@@ -204,8 +171,8 @@ STATUS: Final[dict[str, Schema]] = {
         },
     ),
     # What a pod is told to have grows with the operator, and is for people to read.
-    "pods": _says("Role and state of each pod.", list_of(ANY_OBJECT)),
-    "lineage": _says("Whose data the data are: history and highest offset seen.", ANY_OBJECT),
+    "pods": says("Role and state of each pod.", list_of(ANY_OBJECT)),
+    "lineage": says("Whose data the data are: history and highest offset seen.", ANY_OBJECT),
     # Notes of the operator to the next one: their shape is its own affair.
-    "record": _says("What a change of primary under way needs to be finished.", ANY_OBJECT),
+    "record": says("What a change of primary under way needs to be finished.", ANY_OBJECT),
 }

@@ -81,3 +81,13 @@ def _required(kind: object) -> object:
         rest = tuple(each for each in typing.get_args(kind) if each is not types.NoneType)
         return rest[0] if len(rest) == 1 else typing.Union[rest]  # noqa: UP007 - made at run time
     return kind
+
+
+def says(description: str, schema: Schema, *rules: tuple[str, str], **more: object) -> Schema:
+    """Return a schema with a description, CEL rules with their messages, and other keywords."""
+    said: Schema = {**schema, "description": description, **more}
+    if rules:
+        said["x-kubernetes-validations"] = [
+            {"rule": rule, "message": message} for rule, message in rules
+        ]
+    return said

@@ -1,0 +1,14 @@
+"""What a data store needs beside a primary: each chore in a module of its own.
+
+A chore may take seconds, fail, and be late; a failover may not wait for it. The runner gives each
+of them the newest work, one after the other, beside the loop that fails over, while this operator
+holds the lease.
+"""
+
+from everfly.operator.chores.chore import Chore
+from everfly.operator.chores.snapshot_times import SnapshotTimes
+
+
+def all_chores() -> tuple[Chore, ...]:
+    """Return the chores of one data store, in the order in which they are tended."""
+    return (SnapshotTimes(),)
