@@ -1,7 +1,8 @@
 """Turn a view of a group into named findings, each with the facts that speak for it.
 
 Rules: a primary is dead when we cannot reach it *and* a second observer agrees: its replicas lost
-it, or its platform does not hear its host, finds it unwell or knows that its process ended. A
+it, or its platform does not hear its host, finds it unwell or knows that its process ended, or an
+observer on another machine cannot reach it either and no replica goes on applying its writes. A
 primary that only we cannot reach is left alone. One whose history is not the recorded one has
 restarted: its data are other data.
 """
@@ -111,7 +112,11 @@ def _judge_silence(view: GroupView, primary: Member, now: Instant) -> Verdict:
     reason = f"{what} for {silent_for} ms"
     if silent_for < limit:
         return Verdict(State.SILENT, (reason,), Instant(contact.failing_since + limit))
-    witnesses = _platform_witnesses(primary) or _replica_witnesses(view, primary)
+    witnesses = (
+        _platform_witnesses(primary)
+        or _replica_witnesses(view, primary)
+        or _outside_witnesses(view, primary, now)
+    )
     if witnesses:
         return Verdict(State.DOWN, (reason, *witnesses))
     return Verdict(State.UNREACHABLE, (reason, "nobody else says that it is down"))
@@ -140,6 +145,28 @@ def _replica_witnesses(view: GroupView, primary: Member) -> tuple[str, ...]:
         else:
             return ()
     return tuple(said)
+
+
+def _outside_witnesses(view: GroupView, primary: Member, now: Instant) -> tuple[str, ...]:
+    # A replica of some engines says for ever that its link to a frozen primary is up, so its word
+    # counts for nothing here; writes that it goes on to apply prove that the primary lives.
+    if any(_is_fed(view, each, primary, now) for each in view.others(primary.name)):
+        return ()
+    return tuple(
+        f"{each.witness} cannot reach it either"
+        for each in view.statements
+        if each.incarnation == primary.incarnation
+        and each.silent_for >= view.policy.witness_silent_after
+    )
+
+
+def _is_fed(view: GroupView, replica: Member, primary: Member, now: Instant) -> bool:
+    return (
+        replica.applied_at is not None
+        and replica.facts is not None
+        and replica.facts.primary == primary.address
+        and now - replica.applied_at < view.policy.fed_within
+    )
 
 
 def hears_primary(is_link_up: bool, silent_for: Millis | None, view: GroupView) -> bool:

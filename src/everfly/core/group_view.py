@@ -93,6 +93,8 @@ class Member:
     """A person took it out of use."""
     is_process_gone: bool = False
     """The platform says that the process ended and no other took its place."""
+    applied_at: Instant | None = None
+    """When a replica was last seen to have applied more of its primary's writes than before."""
 
     @property
     def is_reachable(self) -> bool:
@@ -103,6 +105,21 @@ class Member:
     def said_role(self) -> Role | None:
         """The role of its last answer."""
         return None if self.facts is None else self.facts.role
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an observer on another machine says of the primary. Only what it says now is given.
+
+    Whoever cannot reach any other instance of the group either is not asked: its own network may be
+    what is broken.
+    """
+
+    witness: str
+    incarnation: str
+    """Of the instance that it speaks of."""
+    silent_for: Millis
+    """For how long its own questions got no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +199,11 @@ class GroupPolicy:
     """Silence may be a lost packet or a long command: three probes of a second each."""
     link_silent_after: Millis = Millis(3_000)
     """A primary sends a sign of life every second: after three, a link that reads `up` is none."""
+    witness_silent_after: Millis = Millis(2_000)
+    """Two questions of a second each that another observer asked in vain, beside our own three."""
+    fed_within: Millis = Millis(2_000)
+    """A replica that applied writes this recently hears its primary, whoever else does not: it
+    tells twice a second while something is wrong, and what was under way comes within the rest."""
     stale_after: Millis = Millis(5_000)
     """A replica that was cut off this long from a living primary has missed writes that matter."""
     lag_max: int = 10_000
@@ -230,6 +252,7 @@ class GroupView:
     term: int = 0
     policy: GroupPolicy = DEFAULT_POLICY
     memory: Memory = field(default_factory=Memory)
+    statements: tuple[Statement, ...] = ()
 
     def member(self, name: str) -> Member | None:
         """Return the member of that name, or None."""
