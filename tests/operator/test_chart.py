@@ -239,6 +239,24 @@ def test_the_operator_carries_the_label_that_network_policies_let_in() -> None:
 
 
 @needs_helm
+def test_operators_know_their_machine_and_two_are_put_on_different_ones() -> None:
+    fields = {each["name"]: each.get("valueFrom") for each in manager(objects(render()))["env"]}
+    assert fields["NODE_NAME"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+
+    def spread(values: dict[str, Any]) -> Any:
+        template = one(objects(render(values)), "Deployment")["spec"]["template"]["spec"]
+        return template.get("topologySpreadConstraints")
+
+    (made,) = spread({"replicaCount": 2})
+    assert (made["topologyKey"], made["whenUnsatisfiable"]) == (
+        "kubernetes.io/hostname",
+        "ScheduleAnyway",
+    )
+    assert spread({}) is None
+    assert spread({"replicaCount": 2, "manager": {"affinity": {"nodeAffinity": {}}}}) is None
+
+
+@needs_helm
 def test_the_definition_outlives_the_chart_unless_told_otherwise() -> None:
     kept = one(objects(render()), "CustomResourceDefinition")["metadata"]
     assert kept["annotations"] == {"helm.sh/resource-policy": "keep"}

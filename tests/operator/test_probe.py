@@ -134,6 +134,22 @@ async def test_a_replica_says_whom_it_follows_and_since_when_its_link_is_down(
         assert probe.reading.link_down_since == since
 
 
+async def test_a_replica_that_applies_writes_shows_when(instances: list[Instance]) -> None:
+    first, second = instances
+    async with probing(second) as probe:
+        await Orders(second.address).follow(first.address, cuts_clients=False)
+        await seen(probe, lambda: probe.reading.facts is not None and facts(probe).offset == 0)
+        assert probe.reading.applied_at is None
+        ask(first.port, "SET", "k", "v")
+        await seen(probe, lambda: facts(probe).offset == 1)
+        applied_at = probe.reading.applied_at
+        assert applied_at is not None
+        # A link that is up and carries nothing proves nothing.
+        await probe.refresh()
+        await probe.refresh()
+        assert probe.reading.applied_at == applied_at
+
+
 async def test_a_replica_that_somebody_promoted_remembers_whose_data_it_has(
     instances: list[Instance],
 ) -> None:

@@ -30,6 +30,7 @@ from everfly.operator.metrics import Metrics
 from everfly.operator.resources import Around
 from everfly.operator.settings import Bind, Settings, new_identity
 from everfly.operator.terms import LeaseLike
+from everfly.operator.witness import Witness
 from everfly.runtime.http import Handler, HttpServer, Request, Response, text_response
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,13 @@ class Operator:
         namespaces = watched_namespaces(settings, config)
         self._inventory = Inventory(self._api, namespaces, self._wake)
         self._lease: LeaseLike = NoLease()
+        self._witness: Witness | None = None
         if settings.elects_leader:
-            place = (settings.own_namespace or self._api.namespace, names.LEASE_NAME)
+            home = settings.own_namespace or self._api.namespace
             candidate = Candidate(new_identity(settings.own_pod), settings.own_pod)
-            self._lease = Lease(self._api, place, candidate)
+            self._lease = Lease(self._api, (home, names.LEASE_NAME), candidate)
+            me = (settings.own_pod or candidate.identity, settings.own_host)
+            self._witness = Witness(self._api, home, me, self._lease, self._living)
         self._around = Around(
             default_image=settings.image, operator_namespace=settings.own_namespace
         )
@@ -110,6 +114,8 @@ class Operator:
                 tasks.create_task(self._events.run())
                 tasks.create_task(self._inventory.run())
                 tasks.create_task(self._lease.run())
+                if self._witness is not None:
+                    tasks.create_task(self._witness.run())
                 await self._inventory.wait_synced()
                 while True:
                     key = await self._fresh.get()
@@ -124,7 +130,8 @@ class Operator:
             await self._api.close()
 
     def _begin(self, key: Key, tasks: asyncio.TaskGroup) -> None:
-        tools = Tools(self._api, self._inventory, self._events, self._lease)
+        statements = tuple if self._witness is None else self._witness.statements
+        tools = Tools(self._api, self._inventory, self._events, self._lease, statements)
         keeper = Keeper(key, tools, self._around)
         task = tasks.create_task(self._keep(key, keeper), name=f"keeper of {key[0]}/{key[1]}")
         self._keepers[key] = keeper, task

@@ -78,6 +78,7 @@ def operator(**options: Any) -> None:
             namespaces=namespaces_of(os.environ),
             own_namespace=own_namespace_of(os.environ),
             own_pod=os.environ.get("POD_NAME", ""),
+            own_host=os.environ.get("NODE_NAME", ""),
         )
         asyncio.run(run_until_told(settings))
     except EverflyError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from everfly.core.group_view import GroupView, Member, Memory, Record, Service
+from everfly.core.group_view import GroupView, Member, Memory, Record, Service, Statement
 from everfly.core.steps import (
     BringIntoService,
     ClearRequest,
@@ -60,6 +60,8 @@ class Tools:
     inventory: Inventory
     events: Events
     lease: LeaseLike
+    statements: Callable[[], tuple[Statement, ...]] = tuple
+    """What other observers say now of primaries that they do not reach."""
 
 
 @dataclass(frozen=True, slots=True)

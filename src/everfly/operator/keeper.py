@@ -217,7 +217,14 @@ class Keeper:
         self._watch(pods)
         readings = {uid: each.probe.reading for uid, each in self._watched.items()}
         return Observation(
-            store, spec, owned_set, pods, readings, inventory.host, inventory.sees_hosts
+            store,
+            spec,
+            owned_set,
+            pods,
+            readings,
+            inventory.host,
+            inventory.sees_hosts,
+            self._tools.statements(),
         )
 
     def _watch(self, pods: tuple[PodSight, ...]) -> None:

@@ -15,6 +15,10 @@ UPSTREAM_FIELD_MANAGERS: Final = frozenset({"manager", "dragonfly-operator"})
 """The names under which the upstream operator's writes are recorded (that of its program)."""
 EVENT_SOURCE: Final = "dragonfly-operator"
 LEASE_NAME: Final = "31079dea.dragonflydb.io"
+WITNESS_NAME: Final = "everfly-witness"
+"""The Lease in which an operator that waits says what it sees."""
+ANNOTATION_SILENT: Final = "everfly.dev/silent"
+"""On that Lease: which primaries gave the speaker no answer."""
 CLIENT_NAME: Final = "everfly-operator"
 """Of our connections to instances."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from everfly.core.group_view import GroupView, Intent, Member, Memory, Service
+from everfly.core.group_view import GroupView, Intent, Member, Memory, Service, Statement
 from everfly.core.model import Address
 from everfly.operator import names
 from everfly.operator.probe import Reading
@@ -36,6 +36,8 @@ class Observation:
     hosts: Callable[[str], HostSight | None]
     """None: there is no such machine, or we may not see machines."""
     sees_hosts: bool
+    statements: tuple[Statement, ...] = ()
+    """What another operator says of primaries that it does not reach."""
 
 
 def is_ours(pod: PodSight, store: StoreSight, owned_set: SetSight | None) -> bool:
@@ -49,7 +51,9 @@ def view_of(seen: Observation, term: int, memory: Memory) -> GroupView:
         sorted((_member(seen, pod) for pod in seen.pods), key=lambda each: each.ordinal)
     )
     record = record_of(seen.store.status)
-    return GroupView(members, record, _intent(seen), term, memory=memory)
+    return GroupView(
+        members, record, _intent(seen), term, memory=memory, statements=seen.statements
+    )
 
 
 def _intent(seen: Observation) -> Intent:
@@ -98,6 +102,7 @@ def _member(seen: Observation, pod: PodSight) -> Member:
         is_current=_is_current(seen.owned_set, pod),
         is_fenced=pod.name in fenced_names(seen.store),
         is_process_gone=pod.is_process_gone,
+        applied_at=reading.applied_at,
     )
 
 

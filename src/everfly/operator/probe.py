@@ -50,6 +50,8 @@ class Reading:
     facts: Facts | None = None
     contact: Contact = Contact()
     link_down_since: Instant | None = None
+    applied_at: Instant | None = None
+    """When a replica was last seen to have applied more of its history than before."""
 
 
 class Probe:
@@ -141,7 +143,12 @@ class Probe:
         if facts.is_loading or (is_role_new and not is_whole):
             self._whole_at = None
             self._wake.set()
-        self.reading = Reading(facts, Contact(answered_at=began), self._link_down(facts, began))
+        self.reading = Reading(
+            facts,
+            Contact(answered_at=began),
+            self._link_down(facts, began),
+            began if _has_applied(before.facts, facts) else before.applied_at,
+        )
 
     def _note_process(self, fields: dict[str, str], began: Instant) -> None:
         """Forget what the instance said if another process may answer by now.
@@ -154,7 +161,7 @@ class Probe:
             return
         self._is_connection_new = False
         if began - int(uptime) * 1000 > answered_at:
-            self.reading = replace(self.reading, facts=None, link_down_since=None)
+            self.reading = Reading(contact=self.reading.contact)
 
     def _link_down(self, facts: Facts, began: Instant) -> Instant | None:
         if facts.role is not Role.REPLICA or facts.is_link_up:
@@ -204,6 +211,17 @@ def _essence(reading: Reading) -> object:
         facts = replace(facts, offset=None, link_silent_for=None, keys=None)
     contact = reading.contact
     return facts, contact.is_reachable, contact.is_refused
+
+
+def _has_applied(before: Facts | None, now: Facts) -> bool:
+    # A copy that ends shows an offset at once: it was begun by what came before.
+    return (
+        before is not None
+        and before.history == now.history
+        and before.offset is not None
+        and now.offset is not None
+        and now.offset > before.offset
+    )
 
 
 def _is_refusal(error: EverflyError) -> bool:
