@@ -63,6 +63,16 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuild:
+    """That an instance is to be given an empty disk."""
+
+    is_forced: bool = False
+    """Also where it is the last copy beside the primary."""
+    is_begun: bool = False
+    """Its disk is given up; what is left to do is to have the platform replace it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One instance of a group, as its platform and its own answers show it."""
 
@@ -93,6 +103,8 @@ class Member:
     """A person took it out of use."""
     is_process_gone: bool = False
     """The platform says that the process ended and no other took its place."""
+    rebuild: "Rebuild | None" = None
+    """A person wants it to come back empty and copy."""
     applied_at: Instant | None = None
     """When a replica was last seen to have applied more of its primary's writes than before."""
 
@@ -187,6 +199,10 @@ class Intent:
     """Data come back from disk when an instance returns."""
     may_restart: bool = True
     """Outdated instances may be restarted now."""
+    voluntary_from: Instant | None = None
+    """Before which the primary does not move for mere order's sake; None: it may at any time."""
+    restarts_wait: bool = False
+    """Outdated replicas are not restarted before that either."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Decision:
     """How many instances the platform may be asked to run now."""
     memory: Memory = Memory()
     wake_at: Instant | None = None
+    waiting: tuple[str, ...] = ()
+    """What is put off until the time that people set for voluntary changes."""
 
 
 def decide(view: GroupView, now: Instant) -> Decision:
@@ -179,15 +181,18 @@ def _lineage_of(view: GroupView, member: Member) -> Lineage | None:
 
 def _keep(view: GroupView, base: Decision, now: Instant) -> Decision:
     """Look after a group whose primary serves; move the primary where there is a reason to."""
-    reason, wanted = upkeep.why_move(view)
+    motive = upkeep.why_move(view)
     primary = view.primary
     assert primary is not None
-    if reason and (now >= view.memory.planned_not_before or primary.is_terminating):
-        choice = choose_planned(view, wanted)
+    base = _put_off(view, base, now)
+    is_held = motive.is_voluntary and upkeep.waits(view, now)
+    is_paused = now < view.memory.planned_not_before and not primary.is_terminating
+    if motive.reason and not is_held and not is_paused:
+        choice = choose_planned(view, motive.wanted)
         if choice.best is not None:
             moved = _move_to(view, base, choice, is_planned=True)
-            return replace(moved, reasons=(reason, *choice.facts))
-        base = replace(base, reasons=(f"{reason}, but nobody can take over", *choice.facts))
+            return replace(moved, reasons=(motive.reason, *choice.facts))
+        base = replace(base, reasons=(f"{motive.reason}, but nobody can take over", *choice.facts))
         if view.intent.switch_to:
             refusal = "; ".join(choice.facts) or "there is no replica"
             base = replace(base, steps=(ClearRequest(refusal, is_refused=True),))
@@ -196,6 +201,14 @@ def _keep(view: GroupView, base: Decision, now: Instant) -> Decision:
         base = replace(base, steps=(*base.steps, done))
     steps, memory = upkeep.steps_for(view, now)
     return replace(base, steps=(*base.steps, *steps), memory=memory)
+
+
+def _put_off(view: GroupView, base: Decision, now: Instant) -> Decision:
+    """Say what waits for its time, and have it looked at again then."""
+    waiting, begin = upkeep.what_waits(view, now), view.intent.voluntary_from
+    if not waiting or begin is None:
+        return base
+    return replace(base, waiting=waiting, wake_at=min(begin, base.wake_at or begin))
 
 
 def _fail_over(view: GroupView, verdict: Verdict, base: Decision) -> Decision:

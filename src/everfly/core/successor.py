@@ -149,6 +149,8 @@ def _why_not_planned(
         return "its host is being emptied"
     if not member.is_ready:
         return "its platform finds it unwell"
+    if member.rebuild is not None:
+        return "it is to be rebuilt"
     return None
 
 

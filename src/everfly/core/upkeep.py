@@ -2,10 +2,12 @@
 
 Rules: replicas follow the primary that is written down; only an instance that does what its role
 says is led clients; one instance is restarted at a time, and only when all others are well; an
-instance that nobody reaches is replaced. The platform is never asked to drop the primary.
+instance that nobody reaches is replaced. The platform is never asked to drop the primary. What is
+done for mere order's sake waits for the time that people set for it; what keeps data safe, or what
+a person asked for, does not.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from everfly.core.group_view import GroupView, Lineage, Member, Memory, Record, Service
 from everfly.core.model import Instant, Role
@@ -19,6 +21,18 @@ from everfly.core.steps import (
     WriteRecord,
 )
 from everfly.core.successor import ANYBODY, is_of
+
+
+@dataclass(frozen=True, slots=True)
+class Motive:
+    """Why a primary that serves should hand over."""
+
+    reason: str = ""
+    """Empty: it stays."""
+    wanted: str = ANYBODY
+    """To whom."""
+    is_voluntary: bool = False
+    """Nothing is lost by waiting for a better time."""
 
 
 def instances_to_run(view: GroupView) -> int:
@@ -37,25 +51,53 @@ def instances_to_run(view: GroupView) -> int:
     return max(intent.replicas, *(min(each, intent.running) for each in kept), 0)
 
 
-def why_move(view: GroupView) -> tuple[str, str]:
-    """Return why a primary that serves should hand over, and to whom; an empty reason: it stays."""
+def why_move(view: GroupView) -> Motive:
+    """Return why a primary that serves should hand over, and to whom."""
     primary, intent = view.primary, view.intent
     assert primary is not None
     if primary.is_terminating:
-        return f"{primary.name} is being stopped", ANYBODY
+        return Motive(f"{primary.name} is being stopped")
     if primary.is_fenced:
-        return f"{primary.name} was fenced by a person", ANYBODY
+        return Motive(f"{primary.name} was fenced by a person")
     if intent.switch_to and intent.switch_to != primary.name:
-        return "a person asked for it", intent.switch_to
+        return Motive("a person asked for it", intent.switch_to)
     if primary.ordinal >= intent.replicas > 0:
-        return f"{primary.name} is to go: {intent.replicas} instances are wanted", ANYBODY
+        return Motive(f"{primary.name} is to go: {intent.replicas} instances are wanted")
     if primary.is_host_leaving and any(
         not each.is_host_leaving for each in view.others(primary.name)
     ):
-        return f"the host of {primary.name} is being emptied", ANYBODY
+        return Motive(f"the host of {primary.name} is being emptied")
     if not primary.is_current and intent.may_restart and _is_only_primary_outdated(view):
-        return f"{primary.name} is to be restarted", ANYBODY
-    return _why_zone(view, primary), ANYBODY
+        return Motive(f"{primary.name} is to be restarted", is_voluntary=True)
+    return Motive(_why_zone(view, primary), is_voluntary=True)
+
+
+def waits(view: GroupView, now: Instant) -> bool:
+    """Tell whether what is voluntary has to wait."""
+    begin = view.intent.voluntary_from
+    return begin is not None and now < begin
+
+
+def what_waits(view: GroupView, now: Instant) -> tuple[str, ...]:
+    """Return what would be done now, were it not for the time that people set for it."""
+    if not waits(view, now):
+        return ()
+    motive = why_move(view)
+    if motive.reason and motive.is_voluntary:
+        return (motive.reason,)
+    if not view.intent.may_restart:
+        return ()
+    held = [
+        each.name
+        for each in view.members
+        if not each.is_current
+        and (len(view.members) == 1 or (view.intent.restarts_wait and not _is_primary(view, each)))
+    ]
+    return (f"{', '.join(held)}: to be restarted",) if held else ()
+
+
+def _is_primary(view: GroupView, member: Member) -> bool:
+    return member.name == view.record.primary
 
 
 def _is_only_primary_outdated(view: GroupView) -> bool:
@@ -205,8 +247,16 @@ def _replace_one(view: GroupView, now: Instant) -> list[Step]:
     if len(view.members) < view.intent.running or any(each.is_terminating for each in view.members):
         return []
     for member in view.others(view.record.primary):
+        if member.rebuild is not None and member.rebuild.is_begun:
+            return [Delete(member.name, "it is rebuilt: it comes back empty and copies")]
+    for member in view.others(view.record.primary):
         if _is_isolated(view, member, now):
             return [Delete(member.name, "neither we nor its primary reach it")]
+    return _restart_one(view, now)
+
+
+def _restart_one(view: GroupView, now: Instant) -> list[Step]:
+    """Return which outdated instance the platform is to replace now."""
     outdated = [each for each in view.members if not each.is_current]
     if not outdated or not view.intent.may_restart:
         return []
@@ -215,6 +265,8 @@ def _replace_one(view: GroupView, now: Instant) -> list[Step]:
         if not each.is_ready:
             return [Delete(each.name, "it is outdated and unwell")]
     if not all(is_stable(view, each) for each in view.members):
+        return []
+    if waits(view, now) and (view.intent.restarts_wait or not replicas):
         return []
     if replicas:
         first = min(replicas, key=lambda each: each.ordinal)
