@@ -71,3 +71,9 @@ def test_a_primary_that_two_observers_lost_is_replaced() -> None:
     steps = decide(seen(said=(saying_silent(),)), NOW).steps
     assert any(isinstance(each, Promote) for each in steps)
     assert decide(seen(said=()), NOW).steps == ()
+
+
+def test_why_the_primary_was_given_up_is_told_with_the_choice() -> None:
+    reasons = decide(seen(said=(saying_silent(),)), NOW).reasons
+    assert reasons[:2] == ("it gives no answer for 4000 ms", "operator-2 cannot reach it either")
+    assert any("p-1" in each for each in reasons[2:])

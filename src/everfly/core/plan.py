@@ -222,9 +222,8 @@ def _fail_over(view: GroupView, verdict: Verdict, base: Decision) -> Decision:
     decision = _move_to(view, base, choose(view), is_planned=False)
     if view.record.move is None and not decision.steps and verdict.state is State.REBORN:
         # What it would be told belongs to data that may be thrown away again.
-        steps = tuple(_out_of_service(view, keep=""))
-        return replace(decision, steps=steps)
-    return decision
+        decision = replace(decision, steps=tuple(_out_of_service(view, keep="")))
+    return replace(decision, reasons=(*verdict.reasons, *decision.reasons))
 
 
 def _move_to(view: GroupView, base: Decision, choice: Choice, *, is_planned: bool) -> Decision:
