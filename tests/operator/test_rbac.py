@@ -111,6 +111,9 @@ ALLOWED = [
     ("get", "", "pods", ""),
     ("delete", "", "pods", ""),
     ("patch", "dragonflydb.io", "dragonflies", "status"),
+    ("delete", "", "persistentvolumeclaims", ""),
+    ("get", "apps", "controllerrevisions", ""),
+    ("get", "storage.k8s.io", "storageclasses", ""),
 ]
 REFUSED = [
     ("get", "", "secrets", ""),
@@ -119,7 +122,8 @@ REFUSED = [
     ("create", "", "pods", "exec"),
     ("update", "", "nodes", ""),
     ("delete", "dragonflydb.io", "dragonflies", ""),
-    ("delete", "", "persistentvolumeclaims", ""),
+    ("create", "", "persistentvolumeclaims", ""),
+    ("delete", "", "persistentvolumes", ""),
     ("create", "", "serviceaccounts", "token"),
     ("escalate", "rbac.authorization.k8s.io", "clusterroles", ""),
     ("impersonate", "", "users", ""),

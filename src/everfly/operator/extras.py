@@ -4,9 +4,14 @@ Each part that grows beyond a field or two has a dataclass and a reader of its o
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from everfly.operator.manifest import JsonObject
+from everfly.operator.retention import VolumeRetention, read_retention
 from everfly.operator.spec_fields import Fields
+from everfly.operator.window import MaintenanceWindow, read_window
+
+POD_MANAGEMENT: Final = ("OrderedReady", "Parallel")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,13 @@ class Extras:
     """Where the primary had best be, the best first."""
     termination_grace_s: int = 0
     """0: what Kubernetes gives."""
+    starts_in_parallel: bool = False
+    """All pods at once instead of one after the other."""
+    hands_over_on_stop: bool = False
+    """A primary that is told to stop waits, for a bounded time, until it has handed over."""
+    window: MaintenanceWindow | None = None
+    """None: voluntary changes may be made at any time."""
+    retention: VolumeRetention = VolumeRetention()
 
 
 def read_extras(fields: Fields | None) -> Extras:
@@ -37,4 +49,8 @@ def read_extras(fields: Fields | None) -> Extras:
         metrics_from=policy.objects("metricsFrom") if policy else (),
         preferred_zones=fields.texts("preferredZones"),
         termination_grace_s=fields.integer("terminationGracePeriodSeconds"),
+        starts_in_parallel=fields.one_of("podManagement", POD_MANAGEMENT) == "Parallel",
+        hands_over_on_stop=fields.flag("handOverOnStop"),
+        window=read_window(fields.part("maintenanceWindow")),
+        retention=read_retention(fields.part("volumeRetention")),
     )

@@ -64,6 +64,15 @@ class Fields:
             return default
         return found
 
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        """Return one of some words; the first where nothing is said."""
+        found = self.text(name) or choices[0]
+        if found not in choices:
+            words = " or ".join(choices)
+            self.problems.add(f"{self.path}.{name}", f"must be {words}, is {found!r}")
+            return choices[0]
+        return found
+
     def number_or_percentage(self, name: str) -> int | str | None:
         """Return what Kubernetes calls IntOrString."""
         found: Json = self.value.get(name)

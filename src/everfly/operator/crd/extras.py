@@ -4,16 +4,65 @@ from typing import Final
 
 from lightkube.models import networking_v1
 
-from everfly.operator.crd.schema import FLAG, INTEGER, TEXT, list_of, object_of, says, schema_of
+from everfly.operator.crd.schema import (
+    FLAG,
+    INTEGER,
+    TEXT,
+    Schema,
+    list_of,
+    object_of,
+    says,
+    schema_of,
+)
 
 _PEERS: Final = list_of(schema_of(networking_v1.NetworkPolicyPeer))
 
+
+def _one_of(*words: str) -> Schema:
+    return {"type": "string", "enum": list(words)}
+
+
+_RETENTION: Final = _one_of("Retain", "Delete")
 EXTRAS: Final = object_of(
     {
         "replicaService": says("Add a Service `NAME-ro` that leads to replicas.", FLAG),
         "preferredZones": says("Zones in which the primary had best be, in order.", list_of(TEXT)),
         "terminationGracePeriodSeconds": says(
             "How long a pod may take to end. Changing it restarts all pods.", INTEGER, minimum=0
+        ),
+        "podManagement": says(
+            "Start pods one after the other, or all at once.",
+            _one_of("OrderedReady", "Parallel"),
+        ),
+        "handOverOnStop": says(
+            "Let a primary that is told to stop wait until it has handed over. "
+            "Changing it restarts all pods.",
+            FLAG,
+        ),
+        "volumeRetention": says(
+            "What becomes of volumes that no pod uses any more.",
+            object_of(
+                {
+                    "whenDeleted": says("When the resource is deleted.", _RETENTION),
+                    "whenScaled": says("When the group became smaller.", _RETENTION),
+                }
+            ),
+        ),
+        "maintenanceWindow": says(
+            "When the primary may move for mere order's sake; at any time by default.",
+            object_of(
+                {
+                    "schedule": says("When it opens, in cron's five fields.", TEXT),
+                    "timezone": says("Of the schedule: Europe/Paris, ...; default UTC.", TEXT),
+                    "duration": says("How long it is open: 2h, 1h30m, up to 7d.", TEXT),
+                    "appliesTo": says(
+                        "Primary: its moves wait. All: restarts of replicas wait too.",
+                        _one_of("Primary", "All"),
+                    ),
+                },
+                "schedule",
+                "duration",
+            ),
         ),
         "networkPolicy": says(
             "Who may connect, when networkPolicyEnabled is true.",
