@@ -97,6 +97,7 @@ bench: $(ENDPOINT)
 	$(BIN)/python bench/sim.py
 	$(BIN)/python bench/endpoint.py --quick
 	$(BIN)/python bench/durable.py
+	$(BIN)/python bench/operator_scale.py
 
 soak: $(STAMP)
 	$(BIN)/python bench/soak.py --check $(ARGS)

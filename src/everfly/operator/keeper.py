@@ -49,6 +49,8 @@ AFTER_REFUSAL_S: Final = 0.05
 """Before the next look after a hand-over was refused: clients are waiting."""
 REFRESH_S: Final = 0.1
 """For all instances to tell how they are now; one that hangs must not hold up the others."""
+_ASKED_ABOUT: Final = frozenset({Kind.PRIMARY_SILENT, Kind.PRIMARY_UNREACHABLE})
+"""Findings in which the word of replicas decides: they are asked at once, not in their turn."""
 SPELLS_MAX: Final = 64
 """Of how many failovers the lengths are kept for metrics until they are read."""
 
@@ -87,7 +89,7 @@ class Keeper:
         self._deeds = Deeds(tools, self._spawn_follow, self.tally.note)
         self._applier = Applier(tools.api, tools.inventory, tools.events)
         self._memory = Memory()
-        self._chores = Chores(tools, all_chores(), self.wake)
+        self._chores = Chores(tools, all_chores(tools), self.wake)
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._watched: dict[str, _Watched] = {}
@@ -159,8 +161,11 @@ class Keeper:
             decision = decide(view, now)
         self.view, self.decision = view, decision
         is_troubled = any(each.kind is not Kind.HEALTHY for each in decision.findings)
+        is_asked = any(each.kind in _ASKED_ABOUT for each in decision.findings)
         for each in self._watched.values():
             each.probe.is_troubled = is_troubled
+            if is_asked:
+                each.probe.poke()
         self._note_spell(view)
         if not self._lease.holds:
             return PEACE_S
