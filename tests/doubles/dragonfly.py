@@ -51,6 +51,8 @@ class Dragonfly(Commands):
         self.primary_replid = ""
         self.last_io = time.monotonic()
         self.ended = asyncio.Event()
+        self.is_patient = False
+        """As the real one, which says for ever that it hears a frozen primary."""
         self.changed = asyncio.Condition()
 
     @property
@@ -217,12 +219,13 @@ class Dragonfly(Commands):
                 )
             return fields | {"master_replid": self.replid}
         is_up = self.link_state in ("online", "full_sync")
+        silent_s = int(time.monotonic() - self.last_io)
         fields = {
             "role": "slave",
             "master_host": self.primary[0],
             "master_port": self.primary[1],
             "master_link_status": "up" if is_up else "down",
-            "master_last_io_seconds_ago": int(time.monotonic() - self.last_io),
+            "master_last_io_seconds_ago": 0 if is_up and self.is_patient else silent_s,
             "master_sync_in_progress": int(self.link_state == "full_sync"),
             "master_replid": self.primary_replid,
         }

@@ -40,7 +40,9 @@ SHORT_S = 0.3
 class OperatorProcess:
     """One operator for one namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str, folder: Path, *flags: str) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, folder: Path, *flags: str, host: str = ""
+    ) -> None:
         self.metrics_port = free_port()
         self.health_port = free_port()
         self.command = [
@@ -58,6 +60,7 @@ class OperatorProcess:
             "WATCH_NAMESPACE": namespace,
             "POD_NAMESPACE": namespace,
             "POD_NAME": f"operator-{secrets.token_hex(4)}",
+            "NODE_NAME": host,
         }
         self.log = folder / f"operator-{secrets.token_hex(3)}.log"
         self.child = self._start()
@@ -351,10 +354,10 @@ class Writer:
 
 @contextlib.contextmanager
 def running(
-    cluster: Cluster, client: Client, namespace: str, folder: Path, *flags: str
+    cluster: Cluster, client: Client, namespace: str, folder: Path, *flags: str, host: str = ""
 ) -> Iterator[Store]:
     """Run an operator beside a store that is yet to be created; show its log when a test fails."""
-    operator = OperatorProcess(cluster, namespace, folder, *flags)
+    operator = OperatorProcess(cluster, namespace, folder, *flags, host=host)
     try:
         yield Store(cluster, client, namespace, operator=operator)
     except BaseException:

@@ -18,6 +18,8 @@ from double_wire import Connection, Error, Status
 from dragonfly import Dragonfly, Exit, read_flags
 
 PASSWORD = "DFLY_requirepass"
+PATIENT = "DOUBLE_PATIENT"
+"""Set in the environment: a replica hears its primary for as long as nothing ends their link."""
 DEFAULTS = {
     "bind": "0.0.0.0",
     "port": "6379",
@@ -45,6 +47,7 @@ class DragonflyPod(Dragonfly):
         if not self.config["requirepass"]:
             self.config["requirepass"] = os.environ.get(PASSWORD, "")
         Path(self.config["dir"]).mkdir(parents=True, exist_ok=True)
+        self.is_patient = bool(os.environ.get(PATIENT))
         self.tls: ssl.SSLContext | None = None
         self.users = self.read_users()
 
