@@ -32,7 +32,7 @@ def network_policy(spec: Spec, owner: Owner, operator_namespace: str) -> list[Js
         ports = [DATA_PORT, *([spec.memcached_port] if spec.memcached_port else [])]
         rules = [_rule(port, clients) for port in ports]
     admins: list[JsonObject] = [
-        _operator(operator_namespace),
+        peer_of_operator(operator_namespace),
         {"podSelector": {"matchLabels": selector_labels(owner)}},
         *spec.extras.metrics_from,
     ]
@@ -51,7 +51,8 @@ def network_policy(spec: Spec, owner: Owner, operator_namespace: str) -> list[Js
     ]
 
 
-def _operator(namespace: str) -> JsonObject:
+def peer_of_operator(namespace: str) -> JsonObject:
+    """Return the operator's pods as a peer; without its namespace those of the same one."""
     peer: dict[str, Json] = {
         "podSelector": {"matchLabels": _OPERATOR_LABELS},
     }

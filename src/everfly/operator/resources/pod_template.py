@@ -11,7 +11,7 @@ from everfly.operator.resources.probes import probes
 from everfly.operator.resources.storage import Storage
 from everfly.operator.spec import SecretKey, Spec
 
-_FS_GROUP: Final = 999
+FS_GROUP: Final = 999
 """The group of the image's user, so that it can write to volumes."""
 _DEFAULT_ARGS: Final = (
     "--alsologtostderr",
@@ -61,7 +61,7 @@ def _as_given(**wishes: JsonObject | None) -> dict[str, Json]:
 def _pod_security(spec: Spec) -> JsonObject | None:
     if spec.pod_security is not None:
         return spec.pod_security
-    return None if spec.skips_fs_group else {"fsGroup": _FS_GROUP}
+    return None if spec.skips_fs_group else {"fsGroup": FS_GROUP}
 
 
 def _container(spec: Spec, image: str, added: Storage) -> JsonObject:
