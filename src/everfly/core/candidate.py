@@ -1,9 +1,10 @@
 """Choose the replica to promote: filters first, then a sort key. Each rejection has a reason.
 
-Source: `sentinelSelectSlave`, `compareSlavesForPromotion`, redis/src/sentinel.c (7.0.15), with one
-difference: how long a candidate may have been without its primary is measured against when the
+Source: `sentinelSelectSlave`, `compareSlavesForPromotion`, redis/src/sentinel.c (7.0.15), with two
+differences: how long a candidate may have been without its primary is measured against when the
 primary was last seen alive, not against when it was declared down. After a pause of all Sentinels
-or TILT the two lie far apart, and genuine Sentinels then reject every replica for ever.
+or TILT the two lie far apart, and genuine Sentinels then reject every replica for ever. And one to
+which the primary has handed its role by itself goes first: clients write to it already.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ def choose(group: Group, now: Instant, policy: Policy, *, only: Instance | None 
             fit.append(replica)
         else:
             rejected.append(f"{replica.address} rejected: {reason}")
-    fit.sort(key=_preference)
+    heir = lineage.heir(group)
+    fit.sort(key=lambda replica: (replica is not heir, *_preference(replica)))
     facts = [
         f"{replica.address} {'chosen' if replica is fit[0] else 'fit'}: priority "
         f"{replica.report.priority}, offset {_offset(replica)}"
@@ -61,6 +63,8 @@ def why_unfit(replica: Instance, now: Instant, policy: Policy) -> str | None:
     limit = fresh if primary.s_down_since is not None else 3 * policy.info_period
     if replica.info_at is None or now - replica.info_at > limit:
         return f"no INFO within {limit} ms"
+    if not replica.is_identified:
+        return "no INFO since it was connected anew"
     return _why_data_unfit(replica, now, policy)
 
 

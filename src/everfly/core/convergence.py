@@ -1,12 +1,13 @@
 """Take an instance's INFO and bring back what strayed: new replicas, changed roles, reboots,
 promotions, replicas of a wrong primary, primaries that should be replicas or are reborn empty.
 
-Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with two differences:
+Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with differences:
 
 - A returned old primary, which our config epoch proves stale, is demoted at once. Genuine
   Sentinels wait for 8 s after its first INFO, and what clients write to it meanwhile is lost.
 - A primary that restarted with less data than its replicas hold counts as down at once: otherwise
   its replicas would soon copy its emptiness.
+- Whom a primary follows, which has become a replica without us, is learned.
 """
 
 from everfly.core import failover, hand_over, lineage, probing
@@ -27,8 +28,8 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
     instance.report = report
     if instance.role is Role.PRIMARY and report.role is Role.PRIMARY and not has_rebooted:
         lineage.note_history(turn, instance.group, report)
-    if report.role is Role.PRIMARY and instance.role is Role.PRIMARY:
-        learn_replicas(turn, instance.group, report.replicas)
+    if instance.role is Role.PRIMARY:
+        _learn_from_primary(turn, instance.group, report)
     if report.primary != before.primary:
         instance.followed_at = turn.now
     _note_role(turn, instance, report.role)
@@ -47,6 +48,14 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
     else:
         instance.is_stale_primary = False
         _on_replica_says_replica(turn, instance, report)
+
+
+def _learn_from_primary(turn: Turn, group: Group, report: InstanceReport) -> None:
+    if report.role is Role.PRIMARY:
+        learn_replicas(turn, group, report.replicas)
+    elif report.primary is not None and lineage.continues_ours(group, report):
+        # It has handed its role over, perhaps to one that we were told to forget.
+        learn_replicas(turn, group, (report.primary,))
 
 
 def _on_restart(turn: Turn, primary: Instance, before: InstanceReport) -> None:
@@ -171,6 +180,7 @@ def _looks_sane(turn: Turn, group: Group) -> bool:
         and primary.commands.is_up
         and primary.report.role is Role.PRIMARY
         and primary.s_down_since is None
+        and not primary.is_reborn
         and primary.info_at is not None
         and turn.now - primary.info_at < 2 * turn.state.policy.info_period
     )

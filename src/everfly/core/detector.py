@@ -5,7 +5,7 @@ Source: `sentinelCheckSubjectivelyDown`, `sentinelCheckObjectivelyDown`,
 `sentinelCheckTiltCondition`, redis/src/sentinel.c (7.0.15), evaluated when they become true.
 """
 
-from everfly.core import probing
+from everfly.core import lineage, probing
 from everfly.core.effects import SendScriptKill
 from everfly.core.model import Instant, Role
 from everfly.core.notices import Event
@@ -71,7 +71,8 @@ def _why_down(turn: Turn, instance: Instance) -> str | None:
     if instance.is_reborn:
         return "restarted with less data than its replicas hold"
     if instance.role_reported is Role.REPLICA:
-        at = instance.role_reported_at + settings.down_after + 2 * turn.state.policy.info_period
+        patience = _patience_with_a_replica(turn, instance.group)
+        at = instance.role_reported_at + patience
         if now > at:
             return f"says that it is a replica, for {now - instance.role_reported_at} ms"
         turn.wake(instance, at + 1)
@@ -81,6 +82,21 @@ def _why_down(turn: Turn, instance: Instance) -> str | None:
             return f"rebooted and not serving for {now - instance.rebooted_at} ms"
         turn.wake(instance, at + 1)
     return None
+
+
+def _patience_with_a_replica(turn: Turn, group: Group) -> int:
+    """Return how long a primary may say that it is a replica.
+
+    Where we see to whom it has handed its role, peers that had a part in it tell us within a
+    publish period or two; otherwise it was the engine's own FAILOVER, and all look for the primary
+    where it is no more.
+    """
+    policy = turn.state.policy
+    # One that a failover of ours replaces follows whom we promoted, and is called down no more.
+    is_replaced = group.current is not group.primary and group.primary.s_down_since is None
+    if lineage.heir(group) is not None and not is_replaced:
+        return policy.heir_wait_periods * policy.publish_period
+    return group.settings.down_after + 2 * policy.info_period
 
 
 def on_pong(turn: Turn, instance: Instance, reply: str) -> None:

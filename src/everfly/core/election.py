@@ -6,8 +6,8 @@ given once an epoch, to the first who asks, and is on disk before anyone hears o
 Sentinels that act on events instead of ticks would all stand for election within a millisecond and
 split the vote. So those who can reach each other take turns, `election_slot` apart, in an order
 that each computes from run ids and the epoch; and a vote that nobody can win any more is retried
-after a short random delay instead of 2 x failover-timeout. Genuine peers need to know nothing of
-either: both only change when we ask.
+after a short delay instead of 2 x failover-timeout, in turns twice as long. Genuine peers
+need to know nothing of either: both only change when we ask.
 
 Source: `sentinelAskMasterStateToOtherSentinels`, `sentinelVoteLeader`, `sentinelGetLeader`,
 `sentinelStartFailoverIfNeeded`, redis/src/sentinel.c (7.0.15).
@@ -67,7 +67,7 @@ def stand_if_due(turn: Turn, group: Group) -> None:
     earliest = group.o_down_since
     if group.next_attempt_at is not None and group.next_attempt_at > earliest:
         earliest = group.next_attempt_at
-    at = earliest + turn_of(turn, group) * turn.state.policy.election_slot
+    at = earliest + turn_of(turn, group) * _slot(turn, group)
     if turn.now < at:
         turn.wake(group, at)
         return
@@ -169,12 +169,22 @@ def is_split(group: Group, epoch: Epoch) -> bool:
 
 
 def retry_soon(turn: Turn, group: Group) -> None:
-    """Let the next attempt come shortly, at a random instant, later with each split."""
+    """Let the next attempt come shortly, in turns twice as long.
+
+    The dice are for those whose turns are the same because they do not reach each other. They move
+    nobody by more than half a turn, or turns would be worth nothing.
+    """
     if group.splits >= SPLITS_RETRIED:
         return
-    delay = turn.state.policy.election_retry_min << group.splits
     group.splits += 1
-    group.next_attempt_at = Instant(turn.now + delay + turn.roll(Millis(delay)))
+    delay = turn.state.policy.election_retry_min
+    dice = turn.roll(Millis(_slot(turn, group) // 2))
+    group.next_attempt_at = Instant(turn.now + delay + dice)
+
+
+def _slot(turn: Turn, group: Group) -> int:
+    """Return how long a turn is: where votes were split, a vote takes longer than one."""
+    return turn.state.policy.election_slot << group.splits
 
 
 def _ask(turn: Turn, group: Group, peer: Peer) -> None:

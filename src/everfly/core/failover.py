@@ -47,7 +47,7 @@ def on_promoted(turn: Turn, group: Group, failover: Failover) -> None:
             group.name, is_leader=True, old=group.primary.address, new=promoted.address
         )
     )
-    if failover.is_forced and group.primary.commands.is_up:
+    if failover.is_forced and group.primary.is_identified:
         # It lives: it must follow at once, and its clients must look for the new one.
         send_role(turn, group.primary, promoted.address, failover.epoch)
         hand_over.resume_writes(turn, group, failover)
@@ -188,7 +188,7 @@ def _repoint_some(turn: Turn, group: Group, unfinished: list[Instance], promoted
     for replica in unfinished:
         if in_progress >= group.settings.parallel_syncs:
             break
-        if replica.reconf is Reconf.NONE and replica.commands.is_up:
+        if replica.reconf is Reconf.NONE and replica.is_identified:
             replica.reconf = Reconf.SENT
             replica.reconf_at = turn.now
             in_progress += 1
@@ -201,7 +201,7 @@ def _repoint_at_last(
 ) -> None:
     """Time is up: tell everyone who is left, without waiting for what comes of it."""
     for replica in unfinished:
-        if replica.reconf is not Reconf.SENT and replica.commands.is_up:
+        if replica.reconf is not Reconf.SENT and replica.is_identified:
             replica.reconf = Reconf.SENT
             turn.notify(Event.RECONF_SENT_BEST_EFFORT, replica)
             send_role(turn, replica, promoted.address, failover.epoch)

@@ -34,6 +34,28 @@ def note_history(turn: Turn, group: Group, report: InstanceReport) -> None:
                 del group.histories[next(iter(group.histories))]
 
 
+def continues_ours(group: Group, report: InstanceReport) -> bool:
+    """Whether data continue a history of ours, or nothing is known of ours yet."""
+    return not group.histories or not group.histories.keys().isdisjoint(
+        (report.history, report.history_before)
+    )
+
+
+def heir(group: Group) -> Instance | None:
+    """Return the replica to which the primary has handed its role without us, or None.
+
+    The engine's own FAILOVER does that: the primary follows it, it is a primary, and its data
+    continue ours.
+    """
+    report = group.primary.report
+    if report.role is not Role.REPLICA or report.primary is None:
+        return None
+    found = group.replicas.get(report.primary)
+    if found is None or found.report.role is not Role.PRIMARY or found.s_down_since is not None:
+        return None
+    return None if is_astray(found) else found
+
+
 def is_foreign(turn: Turn, instance: Instance) -> bool:
     """Whether an instance belongs to another deployment that took over an address of ours.
 
@@ -72,12 +94,10 @@ def is_astray(replica: Instance) -> bool:
     One that a failover promoted, even if that never ended, continues our history and says so.
     Dragonfly does not; then it looks like one that restarted.
     """
-    report, histories = replica.report, replica.group.histories
-    if report.role is not Role.PRIMARY or not histories:
+    report, group = replica.report, replica.group
+    if report.role is not Role.PRIMARY or not group.histories:
         return False
-    return (
-        replica.is_stale_primary or not {report.history, report.history_before} & histories.keys()
-    )
+    return replica.is_stale_primary or not continues_ours(group, report)
 
 
 def judge_restart(turn: Turn, group: Group) -> None:
@@ -93,7 +113,9 @@ def judge_restart(turn: Turn, group: Group) -> None:
     offsets = [
         replica.report.offset or 0
         for replica in group.replicas.values()
-        if replica.report.history == former.history
+        # Or its data go on from there, as those of one that was promoted do.
+        if former.history in (replica.report.history, replica.report.history_before)
+        and replica.report.history != report.history
         # One that cannot be promoted is no reason to do without the primary.
         and replica.report.priority > 0
         and replica.commands.is_up

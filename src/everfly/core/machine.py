@@ -253,7 +253,7 @@ class Machine:
     def _on_instance_info(self, turn: Turn, instance: Instance, fact: InfoReceived) -> None:
         instance.info_is_pending = instance.info_is_refused = False
         convergence.on_info(turn, instance, fact.report)
-        if instance.order_is_doubtful:
+        if instance.order_is_doubtful and self._state.tilt_since is None:
             self._repeat_promotion(turn, instance)
         if instance.info_is_wanted:
             # Wanted again while this answer was under way.

@@ -112,13 +112,18 @@ class Policy:
     election_slot: Millis = Millis(60)
     """Reachable peers take turns to stand for election, this far apart, in an order that all can
     compute and that changes with each epoch. Without turns, event-driven Sentinels would all stand
-    within a millisecond and split the vote. Should exceed a round trip and a disk flush."""
+    within a millisecond and split the vote. Should exceed a round trip and a disk flush; doubles
+    with each split in a row, as where it does not."""
     election_retry_min: Millis = Millis(200)
     """After a vote that nobody can win any more, the next attempt comes this much later plus dice
-    of the same size, in a new epoch. Genuine: 2 x failover-timeout."""
+    of half a turn, in a new epoch. Genuine: 2 x failover-timeout."""
     convert_wait_periods: int = 4
     """A replica that says it is a primary is demoted after this many publish periods, in which a
     newer hello could explain it. A literal in `sentinelRefreshInstanceInfo`."""
+    heir_wait_periods: int = 2
+    """A primary that says that it follows one of its replicas, which says that it is a primary, is
+    down after this many publish periods: a newer hello would explain it. Genuine Sentinels wait
+    for down-after and two INFO periods, and send clients to a replica meanwhile."""
     fresh_pings: int = 5
     """A candidate's last PONG (and, with the primary down, INFO) may be this many ping periods
     old. A literal in `sentinelSelectSlave`."""

@@ -138,6 +138,16 @@ class Instance(Timed):
         self.role_reported_at = self.followed_at = self.created_at
 
     @property
+    def is_identified(self) -> bool:
+        """Whether it is connected and has said over this connection who it is.
+
+        What listens at an address after a loss of the connection may be somebody else's instance,
+        which an order would rob of its data.
+        """
+        at = self.info_at
+        return self.commands.is_up and at is not None and at >= self.commands.up_since
+
+    @property
     def is_promoted(self) -> bool:
         """Whether a running failover has chosen it."""
         failover = self.group.failover

@@ -241,7 +241,9 @@ def _settle(turn: Turn, instance: Instance, role: Role) -> None:
     instance.rebooted_at = None
     instance.former = None
     instance.is_reborn = False
-    instance.is_stale_primary = False
+    if role is Role.PRIMARY:
+        # Otherwise it stays what it is, through later failovers too, until it is seen as a replica.
+        instance.is_stale_primary = False
     instance.brought_back_at = None
     if instance.commands.owes_since is not None:
         instance.commands.owes_since = turn.now
