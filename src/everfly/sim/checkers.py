@@ -8,8 +8,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
-from everfly.core.effects import Answer, Ask, Effect, Reconfigure, SendHello, TakeOver, Vote
+from everfly.core.effects import Answer, Ask, Effect, Notify, Reconfigure, SendHello, TakeOver, Vote
 from everfly.core.model import Address, Epoch, RunId
+from everfly.core.notices import Event, Notice
 from everfly.sim.cluster import GROUP, Deployment
 from everfly.sim.instance import SimInstance
 from everfly.sim.mischief import Mischief
@@ -60,6 +61,8 @@ class Judge:
     )
     _epochs: dict[RunId, tuple[Epoch, Epoch]] = field(default_factory=dict)
     _paced: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _electors: dict[RunId, int] = field(default_factory=dict)
+    """How many Sentinels, itself among them, each knew of when it was last elected."""
 
     def __post_init__(self) -> None:
         self.deployment.observers.append(self.observe)
@@ -76,8 +79,10 @@ class Judge:
                 self._note_stand(sentinel, epoch)
             case Reconfigure():
                 self._note_order(sentinel, effect)
+            case Notify(notice=Notice(event=Event.ELECTED)):
+                self._electors[sentinel.run_id] = self._known_by(sentinel)
             case TakeOver():
-                self._note_promotion(sentinel, effect.epoch, self._at(effect.replica))
+                self._note_promotion(sentinel, effect.epoch, sentinel.links.far_end(effect.link))
             case _:
                 pass
 
@@ -115,7 +120,7 @@ class Judge:
     # Orders.
 
     def _note_order(self, sentinel: SimSentinel, effect: Reconfigure) -> None:
-        instance = self._at(effect.instance)
+        instance = sentinel.links.far_end(effect.link)
         known = self._epochs.get(sentinel.run_id, (Epoch(0), Epoch(0)))[1]
         if effect.epoch < known:
             told = f"{sentinel.name} orders for epoch {effect.epoch} after it said epoch {known}"
@@ -161,11 +166,18 @@ class Judge:
             self.complain("quorum and majority", told)
 
     def _majority_of(self, sentinel: SimSentinel) -> int:
-        """Return how many votes are a majority of the Sentinels it has to count with."""
+        """Return how many votes are a majority of the Sentinels it has to count with.
+
+        Whoever was told to forget the others counts with those that it knew when it was elected.
+        """
         if self._is_forgetful(sentinel):
-            view = sentinel.machine.group_view(sentinel.now, GROUP) if sentinel.machine else None
-            return 1 if view is None else (len(view.peers) + 1) // 2 + 1
+            return self._electors.get(sentinel.run_id, 1) // 2 + 1
         return self.deployment.shape.majority
+
+    @staticmethod
+    def _known_by(sentinel: SimSentinel) -> int:
+        view = sentinel.machine.group_view(sentinel.now, GROUP) if sentinel.machine else None
+        return 1 if view is None else len(view.peers) + 1
 
     def _is_forgetful(self, sentinel: SimSentinel) -> bool:
         """Whether somebody told it lately to forget what it knew."""

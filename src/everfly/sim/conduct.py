@@ -30,15 +30,25 @@ LONG_SLACK_MS: Final = 4_000
 """How much the report of a broken link may be older than we think."""
 
 
+Place = tuple[str, int]
+"""Where an instance is, as Sentinels tell it: a name, or an IP, and its port. A name stays when it
+leads elsewhere."""
+
+
+def place_of(instance: SimInstance) -> Place:
+    """Return how Sentinels tell of an instance."""
+    return instance.address.host, instance.address.port
+
+
 @dataclass(slots=True)
 class Record:
     """What is known of one Sentinel in this life of its process."""
 
-    down: dict[Address, int] = field(default_factory=dict)
+    down: dict[Place, int] = field(default_factory=dict)
     """Instances that it finds down, since when."""
     silent: set[str] = field(default_factory=set)
     """Those of them that it calls silent, as it writes them."""
-    was_down: dict[Address, int] = field(default_factory=dict)
+    was_down: dict[Place, int] = field(default_factory=dict)
     """Those it found down, until when."""
     syncing: dict[str, None] = field(default_factory=dict)
     """Replicas that it told to follow, and that do not yet."""
@@ -111,7 +121,7 @@ class Conduct:
         now = self.now
         about = None
         if notice.subject is not None:
-            about = self._where(notice.subject.host, notice.subject.port)
+            about = (notice.subject.host, notice.subject.port)
         match notice.event:
             case Event.MONITOR:
                 # Also where people have a group forgotten and watched again. What it said before
@@ -127,7 +137,7 @@ class Conduct:
                 self._judge_sleeper(sentinel, about)
             case Event.S_UP if about is not None:
                 record.down.pop(about, None)
-                record.silent.discard(str(about))
+                record.silent.discard(str(Address(*about)))
                 record.was_down[about] = now
             case Event.O_DOWN if about is not None:
                 self._judge_witnesses(sentinel, about)
@@ -198,7 +208,7 @@ class Conduct:
             told = f"{sentinel.name} starts with epochs {has}, on disk are {was}"
             self.judge.complain("a restart forgets nothing", told)
 
-    def _judge_witnesses(self, sentinel: SimSentinel, primary: Address) -> None:
+    def _judge_witnesses(self, sentinel: SimSentinel, primary: Place) -> None:
         """Require that a quorum found the primary down. Where all Sentinels are ours."""
         if self.judge.deployment.shape.genuine:
             return
@@ -212,13 +222,14 @@ class Conduct:
             self.judge.deployment.shape.quorum,
         )
         if witnesses < quorum:
-            told = f"{sentinel.name} sees {primary} objectively down, {witnesses} of {quorum} agree"
+            told = f"{sentinel.name} sees {Address(*primary)} objectively down"
+            told = f"{told}, {witnesses} of {quorum} agree"
             self.judge.complain("a quorum finds it down", told)
 
-    def _judge_sleeper(self, sentinel: SimSentinel, about: Address) -> None:
+    def _judge_sleeper(self, sentinel: SimSentinel, about: Place) -> None:
         """Require that who was stopped itself calls nobody down while it only watches. Always."""
         if self.record(sentinel).is_watching_only:
-            told = f"{sentinel.name} calls {about} down in TILT"
+            told = f"{sentinel.name} calls {Address(*about)} down in TILT"
             self.judge.complain("who slept does not judge", told)
 
     def _judge_asking(self, sentinel: SimSentinel) -> None:
@@ -277,7 +288,8 @@ class Conduct:
         for instance in deployment.instances.values():
             is_there = (
                 instance.address in known
-                and instance.address not in {promoted, *record.down}
+                and instance.address != promoted
+                and place_of(instance) not in record.down
                 and instance.is_running
                 and not instance.is_paused
                 and self.now - instance.started_at >= CALM_MS
@@ -306,7 +318,10 @@ class Conduct:
         if down_since is None or primary is None or not is_sure:
             return
         without = self.now - down_since
-        limit = 10 * deployment.shape.down_after + self._gone_for(primary) + LONG_SLACK_MS
+        # Where it came back for a moment, those who were cut off from it meanwhile did not see it.
+        missed_since = self.record(sentinel).down.get(place_of(primary), self.now)
+        gone_for = max(self._gone_for(primary), self.now - missed_since)
+        limit = 10 * deployment.shape.down_after + gone_for + LONG_SLACK_MS
         if without > limit:
             told = f"{sentinel.name} promotes {instance.name}, without its primary for {without} ms"
             self.judge.complain("old data is not promoted", f"{told}, limit {limit}")

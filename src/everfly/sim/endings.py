@@ -20,7 +20,7 @@ has been done."""
 ELECTION_MS: Final = 3_000
 """An election with a split vote and its retry, the choice of a replica, its promotion."""
 RETRIES_MS: Final = 14_000
-"""Five attempts in a row with doubled waits: `election.retry_soon`."""
+"""Five attempts in a row in turns that double: `election.retry_soon`."""
 DISK_WRITES: Final = 6
 """How many writes one after the other a failover needs: epochs, votes, the new configuration."""
 

@@ -120,6 +120,11 @@ class SimInstance(Stoppable):
         return None if follows is None else self.network.resolve(follows)
 
     @property
+    def is_primary(self) -> bool:
+        """Whether it follows nobody."""
+        return self.replication.follows is None
+
+    @property
     def link_up(self) -> bool:
         """Whether its primary feeds it."""
         return self.replication.link_up
@@ -267,14 +272,15 @@ class SimInstance(Stoppable):
     ) -> None:
         """SLAVEOF in its transaction; answers None or an error. The callers' rivals are cut off."""
         refused = self._why_refused()
+        if follows is None and self.witness is not None and (refused is None or self.is_primary):
+            # Also where it is one already, even if it is still loading and refuses: INFO says that
+            # it is a primary, and whoever orders this makes its data count.
+            self.witness.note_promotion(self)
         if refused is not None:
             answer(refused)
         elif follows is not None and not self._is_valkey:
             self._slaveof_after_connecting(follows, answer)
         else:
-            if follows is None and self.witness is not None:
-                # Also where it is one already: whoever orders this makes its data count.
-                self.witness.note_promotion(self)
             self.change_role(follows)
             if self._is_valkey and caller is not None:
                 self._kill_clients(caller)

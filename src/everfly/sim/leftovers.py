@@ -13,13 +13,15 @@ from typing import Final
 from everfly.core.effects import Effect, PauseWrites, ResumeWrites
 from everfly.core.model import Address, Engine
 from everfly.sim.cluster import GROUP
-from everfly.sim.conduct import Conduct
+from everfly.sim.conduct import Conduct, place_of
 from everfly.sim.instance import SimInstance
 from everfly.sim.sentinel_host import SimSentinel
 from everfly.sim.world import Kind, Mark
 
 DEMOTED_MS: Final = 5_000
 """A returned old primary is looked at within a second, and told at once."""
+STEADY_MS: Final = 5_000
+"""Where it is not known to be an old one it is told after 8 s, in which it was not down."""
 LOOK_MS: Final = 500
 PAUSE_SLACK_MS: Final = 3_000
 HAND_OVER_MS: Final = 5_500
@@ -71,6 +73,9 @@ class Leftovers:
         named = sentinel.announcement(GROUP)
         primary = None if named is None else deployment.instances.get(named.primary)
         if primary is None:
+            return
+        if deployment.network.loss:
+            # The order, or what answers it, may be on its way for long.
             return
         watch = _Pause(self.conduct.now, sentinel.life, primary, primary.life)
         deployment.observers.append(partial(watch.observe, sentinel))
@@ -154,7 +159,7 @@ class Leftovers:
         return any(
             instance.is_running
             and not instance.is_paused
-            and instance.address not in down
+            and place_of(instance) not in down
             and self.conduct.now - instance.started_at >= SLEPT_MS
             and deployment.network.reaches(sentinel.name, instance.name)
             for instance in deployment.instances.values()
@@ -275,8 +280,10 @@ class Leftovers:
             and primary.follows is None
             and record.switched_at is not None
             and record.voted <= said.config_epoch
-            and instance.address not in record.down
-            and said.primary not in record.down
+            and sentinel.knows(GROUP, instance.address)
+            and self.conduct.now - record.was_down.get(place_of(instance), -STEADY_MS) >= STEADY_MS
+            and place_of(instance) not in record.down
+            and place_of(primary) not in record.down
             and self.conduct.judge.deployment.network.reaches(sentinel.name, instance.name)
             and self.conduct.judge.deployment.network.reaches(sentinel.name, primary.name)
         )

@@ -87,6 +87,15 @@ class Links:
         if connection is not None:
             connection.close(self.me)
 
+    def far_end(self, link: LinkId) -> SimInstance | None:
+        """Return the instance that reads what is sent over a link; None: none does.
+
+        It is the one that the connection was opened to, whoever has its address now.
+        """
+        connection = self._open.get(link)
+        target = None if connection is None else connection.target
+        return target if isinstance(target, SimInstance) else None
+
     def send(self, effect: Command) -> None:
         """Send a command, if its link is still there."""
         connection = self._open.get(effect.link)

@@ -308,10 +308,12 @@ class Mischief:
         def cut(name: str) -> None:
             if not is_over:
                 cuts[name] = network.cut(self._around({name}))
+                self.disturbed_at = world.now
 
         def mend(name: str) -> None:
             if name in cuts:
                 cuts.pop(name).end()
+                self.disturbed_at = world.now
 
         def end() -> None:
             nonlocal is_over

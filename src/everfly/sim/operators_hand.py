@@ -73,7 +73,8 @@ class Operator:
 
     def _end_crash(self, sentinel: SimSentinel) -> None:
         if sentinel.is_running:
-            sentinel.request(partial(self._crash, ""))
+            # Whoever is stopped reads it when it goes on.
+            sentinel.deliver(lambda: sentinel.request(partial(self._crash, "")))
         else:
             sentinel.start()
 
@@ -95,7 +96,8 @@ class Operator:
             )
 
         set_to(quorum)
-        return partial(set_to, self.deployment.shape.quorum)
+        # Whoever is stopped reads it when it goes on.
+        return lambda: sentinel.deliver(partial(set_to, self.deployment.shape.quorum))
 
     def _monitor_again(self, sentinel: SimSentinel) -> Deed:
         """REMOVE now, MONITOR later: at the address that the others name."""
