@@ -29,7 +29,7 @@ from everfly.sim.genuine_records import (
 from everfly.sim.instance import SimInstance
 from everfly.sim.network import Connection, Deed, Network
 from everfly.sim.stopping import Stoppable
-from everfly.sim.watcher import Announcement
+from everfly.sim.watcher import Announcement, Watcher
 from everfly.sim.world import Kind, World
 
 
@@ -228,7 +228,7 @@ class SimGenuine(Stoppable):
             return
         hello = self.mind.hello(self.address)
 
-        def say(target: "SimInstance | SimGenuine") -> None:
+        def say(target: SimInstance | Watcher) -> None:
             if isinstance(target, SimInstance):
                 target.publish(hello)
             else:
@@ -290,7 +290,7 @@ class SimGenuine(Stoppable):
             if self.mind is not None and isinstance(vote, Vote):
                 self.mind.take_vote(peer, vote)
 
-        target: SimGenuine = connection.target  # type: ignore[assignment] # a Sentinel
+        target: Watcher = connection.target  # type: ignore[assignment] # a Sentinel
         connection.send(self, partial(target.vote, primary, epoch, who, answer), "is-master-down")
 
     def tell(self, what: str) -> None:

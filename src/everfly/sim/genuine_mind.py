@@ -232,7 +232,8 @@ class Mind:
         """Take an instance's INFO."""
         now = self.me.now
         watched.info_at = now
-        if report.role is None or watched not in (self.primary, *self.replicas.values()):
+        is_ours = watched is self.primary or watched in self.replicas.values()
+        if report.role is None or not is_ours:
             return
         if report.primary != watched.report.primary:
             watched.followed_at = now

@@ -151,10 +151,10 @@ def run_plan(plan: Plan, *, records_messages: bool = False) -> Outcome:
             _end(plan, judge)
     except StandstillError as error:
         judge.complain("no busy loop", str(error))
-    except Exception as error:  # noqa: BLE001 - whatever somebody raises is a finding, with its seed
-        at = traceback.extract_tb(error.__traceback__)[-1]
+    except Exception as raised:  # noqa: BLE001 - whatever somebody raises is a finding, with its seed
+        at = traceback.extract_tb(raised.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
-        judge.complain("nothing raises", f"{type(error).__name__} at {where}: {error}")
+        judge.complain("nothing raises", f"{type(raised).__name__} at {where}: {raised}")
     return Outcome(
         plan,
         tuple(judge.violations),
