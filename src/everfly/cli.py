@@ -23,7 +23,7 @@ PROGRAMS: Final = {
     "switchover": "everfly.endpoint.switchover_command:switchover",
     "sim": "everfly.sim.commands:sim",
     "operator": "everfly.operator.commands:operator",
-    "k8s": "everfly.operator.commands:k8s",
+    "k8s": "everfly.front.command_line:k8s",
 }
 """Name on the command line -> module and its click command."""
 

@@ -8,6 +8,7 @@ small value that `shrink` makes of an object, because whole pods are large.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -72,11 +73,17 @@ class Cache(Generic[T]):
         self._entries: dict[Key, _Entry[T]] = {}
         self._unsynced = len(selection.namespaces) or 1
         self._synced = asyncio.Event()
+        self._lost_at: dict[str, float] = {}
 
     @property
     def is_synced(self) -> bool:
         """Whether everything was seen once."""
         return self._synced.is_set()
+
+    @property
+    def lost_for_s(self) -> float:
+        """How long changes are not heard any more; 0: they are."""
+        return time.monotonic() - min(self._lost_at.values()) if self._lost_at else 0.0
 
     async def wait_synced(self) -> None:
         """Return when everything was seen once."""
@@ -114,6 +121,7 @@ class Cache(Generic[T]):
         while True:
             try:
                 version = await self._relist(place)
+                self._lost_at.pop(place, None)
                 if is_first:
                     is_first = False
                     self._unsynced -= 1
@@ -122,6 +130,7 @@ class Cache(Generic[T]):
                 delay = RETRY_S
                 await self._watch(place, version)
             except EverflyError as error:
+                self._lost_at.setdefault(place, time.monotonic())
                 if not (isinstance(error, Refused) and error.code == GONE):
                     name = self._selection.kind.__name__
                     log.warning("watching %s in %s: %s; again in %.1f s", name, place, error, delay)

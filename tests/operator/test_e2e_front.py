@@ -1,0 +1,333 @@
+"""What Sentinel-aware clients of the front see when the primary fails, moves, or is not there."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import hiredis
+import httpx2
+import pytest
+import redis
+import redis.sentinel
+import valkey.sentinel
+from controlplane.boot import API_PORT
+from controlplane.cluster import Cluster
+from front_stage import FrontProcess, Relay, rights_of_the_sample, through
+from lightkube import Client
+from lightkube.resources.core_v1 import Pod
+from stage import Store, address, call, name_of, running
+
+from compat.clients.programs import PROGRAMS, Missing, Program
+from everfly.operator import names
+from processes import Child, Connection, until
+
+ANNOUNCED_S = 0.5
+"""Far above the 50 ms of an idle machine: this one runs a whole cluster, and other tests."""
+
+
+@pytest.fixture
+def store(cluster: Cluster, client: Client, namespace: str, tmp_path: Path) -> Iterator[Store]:
+    """A data store of three, in order."""
+    with running(cluster, client, namespace, tmp_path) as store:
+        store.create()
+        store.wait_well(3)
+        yield store
+
+
+@pytest.fixture
+def front(
+    store: Store, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> Iterator[FrontProcess]:
+    """A front with the rights of the sample, that may also ask for a switchover."""
+    kubeconfig = rights_of_the_sample(cluster, client, namespace, tmp_path, may_switch=True)
+    front = FrontProcess(kubeconfig, tmp_path, f"--namespaces={namespace}")
+    try:
+        front.wait_ready()
+        yield front
+    except BaseException:
+        print(front.child.log_tail())  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        front.child.kill()
+
+
+@dataclass
+class Listening:
+    """A client that hears events, and when."""
+
+    port: int
+    heard: list[tuple[float, str, str]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def on(self, *patterns: str) -> Iterator["Listening"]:
+        connection = Connection(self.port, timeout_s=120)
+        connection.send("PSUBSCRIBE", *patterns)
+        for _ in patterns:
+            connection.receive()
+        thread = threading.Thread(target=self._run, args=(connection,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(2)
+            thread.join()
+            connection.close()
+
+    def _run(self, connection: Connection) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                _, _, channel, payload = connection.receive()  # type: ignore[misc]  # a message
+                self.heard.append((time.monotonic(), channel.decode(), payload.decode()))
+
+    def of(self, channel: str) -> list[str]:
+        return [payload for _, name, payload in self.heard if name == channel]
+
+
+class LabelWatch:
+    """Notes when the API server tells each watcher that a pod became the primary."""
+
+    def __init__(self, store: Store) -> None:
+        self.seen: dict[str, float] = {}
+        self._store = store
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._store.cluster.client(self._store.namespace) as client:
+            labels = {names.LABEL_APP: self._store.name}
+            while not self._is_over.is_set():
+                for _, pod in client.watch(Pod, labels=labels, server_timeout=1):
+                    assert pod.metadata is not None
+                    role = (pod.metadata.labels or {}).get(names.LABEL_ROLE)
+                    if role == names.ROLE_PRIMARY:
+                        self.seen.setdefault(name_of(pod), time.monotonic())
+
+
+class SentinelWriter:
+    """A library's Sentinel client, as applications use it: one that tries again."""
+
+    def __init__(self, front: FrontProcess, kind: str) -> None:
+        places = [("127.0.0.1", front.port)]
+        made = {
+            "redis-py": redis.sentinel.Sentinel,
+            "valkey-py": valkey.sentinel.Sentinel,
+        }[kind](places, socket_timeout=1.0)
+        self.client = made.master_for("cache", socket_timeout=1.0)
+        self.reader = made.slave_for("cache", socket_timeout=1.0)
+        self.key = f"of-{kind}"
+        self.written = 0
+
+    def write(self) -> bool:
+        """The next value was acknowledged."""
+        with contextlib.suppress(redis.RedisError, valkey.sentinel.ValkeyError):
+            self.written += 1
+            return bool(self.client.set(self.key, self.written))
+        return False
+
+    def close(self) -> None:
+        self.client.close()
+        self.reader.close()
+
+
+@pytest.mark.parametrize("kind", ["redis-py", "valkey-py"])
+def test_a_library_finds_the_new_primary_after_a_kill_and_after_a_switchover(
+    store: Store, front: FrontProcess, cluster: Cluster, kind: str
+) -> None:
+    writer = SentinelWriter(front, kind)
+    try:
+        until(writer.write, 10)
+        for event in ("kill", "switchover"):
+            old = store.primary()
+            began = time.monotonic()
+            if event == "kill":
+                cluster.signal(old, signal.SIGKILL)
+            else:
+                store.annotate(switchover="*")
+            store.wait(lambda old=old: name_of(store.primary()) != name_of(old), 20)
+            until(writer.write, 20, show=front.child.log_tail)
+            print(f"{kind}, {event}: writes again after {time.monotonic() - began:.3f} s")  # noqa: T201
+            new = store.primary()
+            value = call(new, "GET", writer.key)
+            assert value == str(writer.written).encode()
+            store.wait_well(3)
+        until(lambda: int(writer.reader.get(writer.key) or 0) == writer.written, 10)
+    finally:
+        writer.close()
+
+
+def test_a_new_primary_is_announced_as_soon_as_its_label_is_seen(
+    store: Store, front: FrontProcess, cluster: Cluster, namespace: str
+) -> None:
+    old = store.primary()
+    assert front.primary("cache") == (address(old), 6379)
+    assert front.primary(f"{namespace}/cache") == (address(old), 6379)
+    with Listening(front.port).on("*") as listening, LabelWatch(store) as labels:
+        cluster.signal(old, signal.SIGKILL)
+        store.wait(lambda: listening.of("+switch-master"), 20)
+        store.wait(lambda: listening.of("+failover-end"), 20)
+        store.wait_well(3)
+    new = store.primary()
+    told = next(at for at, name, _ in listening.heard if name == "+switch-master")
+    print(f"announced {(told - labels.seen[name_of(new)]) * 1000:.1f} ms after the label")  # noqa: T201
+    assert told - labels.seen[name_of(new)] < ANNOUNCED_S
+    words = f"{address(old)} 6379 {address(new)} 6379"
+    assert listening.of("+switch-master") == [f"cache {words}", f"{namespace}/cache {words}"]
+    assert f"master cache {address(old)} 6379" in listening.of("+try-failover")
+    assert f"master cache {address(old)} 6379 #quorum 1/1" in listening.of("+odown")
+    assert front.primary("cache") == (address(new), 6379)
+    fields = front.fields("MASTER", "cache")
+    assert (fields["ip"], fields["flags"], fields["num-slaves"]) == (address(new), "master", "2")
+    assert int(fields["config-epoch"]) == store.status["record"]["epoch"]
+
+
+def test_a_failover_that_is_asked_for_is_done_by_the_operator_without_loss(
+    store: Store, front: FrontProcess
+) -> None:
+    old = store.primary()
+    call(old, "SET", "before", "1")
+    assert front.ask("SENTINEL", "FAILOVER", "cache") == b"OK"
+    store.wait(lambda: name_of(store.primary()) != name_of(old), 20)
+    store.wait_well(3)
+    new = store.primary()
+    assert call(new, "GET", "before") == b"1"
+    wanted = next(each for each in store.pods() if name_of(each) != name_of(new))
+    assert front.ask("SENTINEL", "SWITCHOVER", "cache", address(wanted), "6379") == b"OK"
+    store.wait(lambda: name_of(store.primary()) == name_of(wanted), 20)
+    store.wait_well(3)
+    with pytest.raises(hiredis.ReplyError, match=r"NOGOODSLAVE 10\.9\.9\.9:6379 is no replica"):
+        front.ask("SENTINEL", "SWITCHOVER", "cache", "10.9.9.9", "6379")
+
+
+def test_a_front_without_the_right_says_how_else_a_switchover_is_asked_for(
+    store: Store, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    kubeconfig = rights_of_the_sample(cluster, client, namespace, tmp_path)
+    front = FrontProcess(kubeconfig, tmp_path, f"--namespaces={namespace}")
+    try:
+        front.wait_ready()
+        with pytest.raises(hiredis.ReplyError, match=r"everfly k8s -n \S+ switchover cache"):
+            front.ask("SENTINEL", "FAILOVER", "cache")
+    finally:
+        front.child.kill()
+    annotations = store.item["metadata"].get("annotations") or {}
+    assert names.SWITCH_TO not in annotations
+
+
+def test_nobody_is_named_while_nobody_is_in_service_and_the_rest_is_told_as_down(
+    store: Store, front: FrontProcess
+) -> None:
+    old = store.primary()
+    with Listening(front.port).on("*") as listening:
+        store.annotate(hibernated="true")
+        store.wait(lambda: not store.pods(), 40)
+        until(lambda: front.primary("cache") is None, 5)
+        fields = front.fields("MASTER", "cache")
+        assert (fields["ip"], fields["flags"]) == (
+            address(old),
+            "s_down,o_down,master,disconnected",
+        )
+        assert f"master cache {address(old)} 6379 #quorum 1/1" in listening.of("+odown")
+        library = redis.sentinel.Sentinel([("127.0.0.1", front.port)])
+        with pytest.raises(redis.sentinel.MasterNotFoundError):
+            library.discover_master("cache")
+        store.annotate(hibernated=None)
+        store.wait_well(3)
+    until(lambda: front.primary("cache") == (address(store.primary()), 6379), 5)
+
+
+def test_a_front_that_lost_the_api_server_goes_on_with_what_it_knew_and_says_so(
+    store: Store, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    relay = Relay(API_PORT)
+    relay.join()
+    kubeconfig = through(relay, rights_of_the_sample(cluster, client, namespace, tmp_path))
+    front = FrontProcess(kubeconfig, tmp_path, f"--namespaces={namespace}")
+    try:
+        front.wait_ready()
+        old = store.primary()
+        assert front.info()["kubernetes_watch"] == "ok"
+        with Listening(front.port).on("*tilt") as listening:
+            relay.cut()
+            until(lambda: front.info()["kubernetes_watch"] == "lost", 10)
+            until(lambda: listening.of("+tilt"), 20)
+            assert front.info()["sentinel_tilt"] == "1"
+            assert front.primary("cache") == (address(old), 6379)
+            assert front.get("/readyz").status_code == httpx2.codes.OK
+            with pytest.raises(hiredis.ReplyError, match="NOQUORUM"):
+                front.ask("SENTINEL", "CKQUORUM", "cache")
+            # What happens meanwhile is learned as soon as the way is open again.
+            store.annotate(switchover="*")
+            store.wait(lambda: name_of(store.primary()) != name_of(old), 20)
+            assert front.primary("cache") == (address(old), 6379)
+            relay.join()
+            until(lambda: front.primary("cache") == (address(store.primary()), 6379), 30)
+            until(lambda: listening.of("-tilt"), 20)
+        assert front.ask("SENTINEL", "CKQUORUM", "cache").startswith(b"OK 1 usable Sentinels")
+    finally:
+        relay.cut()
+        front.child.kill()
+
+
+NAMES = ("ioredis", "go-redis", "lettuce", "jedis")
+
+
+@pytest.fixture
+def children(front: FrontProcess, tmp_path: Path) -> Iterator[dict[str, tuple[Program, Child]]]:
+    """Programs in other languages that write to the primary that the front names, by name."""
+    running: dict[str, tuple[Program, Child]] = {}
+    try:
+        for program in PROGRAMS:
+            if program.name in NAMES:
+                log = tmp_path / f"{program.name}.log"
+                with contextlib.suppress(Missing):
+                    child = program.start("follow", "cache", [front.port], log)
+                    running[program.name] = program, child
+        if not running:
+            pytest.skip("no client of another language can be built here")
+        yield running
+    except BaseException:
+        for _, child in running.values():
+            print(child.log_tail())  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        for _, child in running.values():
+            child.kill()
+
+
+@pytest.mark.compat
+@pytest.mark.timeout(500)
+def test_clients_of_other_languages_write_on_after_a_kill_and_a_switchover(
+    store: Store, cluster: Cluster, children: dict[str, tuple[Program, Child]]
+) -> None:
+    keys = [f"{each.name}-{p}" for each, _ in children.values() for p in each.protocols]
+
+    def counts() -> dict[str, int]:
+        primary = store.primary()
+        return {key: int(call(primary, "GET", key) or 0) for key in keys}
+
+    store.wait(lambda: all(counts().values()), 90)
+    for event in ("kill", "switchover"):
+        old = store.primary()
+        if event == "kill":
+            cluster.signal(old, signal.SIGKILL)
+        else:
+            store.annotate(switchover="*")
+        store.wait(lambda old=old: name_of(store.primary()) != name_of(old), 20)
+        marks = counts()
+        store.wait(lambda marks=marks: all(now > marks[key] for key, now in counts().items()), 40)
+        store.wait_well(3)
+    print(f"written on by {sorted(children)}")  # noqa: T201
