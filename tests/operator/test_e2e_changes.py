@@ -1,5 +1,6 @@
 """What people ask of a data store: another size, another image, a rest, an exception."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from controlplane.images import DRAGONFLY, MISSING
 from lightkube import Client
 from lightkube.resources.apps_v1 import StatefulSet
 from lightkube.resources.core_v1 import Pod
-from stage import Store, Writer, call, disks, is_ready, label, name_of, running, uid_of
+from stage import Store, Writer, address, call, disks, is_ready, label, name_of, running, uid_of
 
 from everfly.operator import names
 from processes import until
@@ -157,9 +158,16 @@ def test_people_ask_by_the_command_line(store: Store, cluster: Cluster) -> None:
     assert name_of(store.primary()) == "cache-1"
     store.wait_well(3)
     text = run("status", "cache")
-    assert "cache: Ready" in text
-    assert "master" in text
+    assert "conditions: all in order" in text
+    assert "primary  cache-1" in text
+    assert f"{address(store.primary())}  up" in text
+    assert "SwitchoverRefused" not in text
+    assert "HandOver" in text
     assert "cache-1" in run("status")
+    facts = json.loads(run("status", "cache", "--json"))
+    assert facts["primary"] == "cache-1"
+    assert all(each["host"] for each in facts["pods"])
+    assert [each["name"] for each in json.loads(run("status", "--json"))] == ["cache"]
     with pytest.raises(subprocess.CalledProcessError) as refused:
         run("switchover", "cache", "cache-9")
     assert "still the primary" in refused.value.stderr

@@ -37,6 +37,10 @@ POD: Final = create_namespaced_resource("", "v1", "Pod", "pods")
 POD_STATUS: Final = POD.Status
 SERVICE: Final = create_namespaced_resource("", "v1", "Service", "services")
 CONFIG_MAP: Final = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
+SECRET: Final = create_namespaced_resource("", "v1", "Secret", "secrets")
+CLAIM: Final = create_namespaced_resource(
+    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"
+)
 EVENT: Final = create_namespaced_resource("", "v1", "Event", "events")
 STATEFUL_SET: Final = create_namespaced_resource("apps", "v1", "StatefulSet", "statefulsets")
 BUDGET: Final = create_namespaced_resource(

@@ -19,7 +19,8 @@ from everfly.errors import EverflyError, SettingsError
 from everfly.operator import names
 from everfly.operator.api import DRAGONFLY, Api, Object, Patch
 from everfly.operator.app import kubeconfig_of, run_until_told
-from everfly.operator.manifest import Json, objects, part, text
+from everfly.operator.commands_status import status_command
+from everfly.operator.manifest import Json, part, text
 from everfly.operator.settings import Settings, namespaces_of, own_namespace_of, read_bind
 from everfly.runtime import log
 
@@ -127,46 +128,7 @@ def _annotate(context: click.Context, name: str, annotation: str, value: str | N
     _with_api(context, work)
 
 
-@k8s.command()
-@click.argument("name", required=False)
-@click.pass_context
-def status(context: click.Context, name: str | None) -> None:
-    """Show data stores: all of a namespace, or one with its instances and conditions."""
-
-    async def work(api: Api, namespace: str | None) -> None:
-        if name is not None:
-            _show_one(await _store(api, name, namespace))
-            return
-        items, _ = await api.list(DRAGONFLY, namespace, None)
-        click.echo(f"{'NAME':24} {'PHASE':18} {'PRIMARY':24} READY")
-        for item in items:
-            state = part(item, "status")
-            ready = f"{state.get('readyReplicas', 0)}/{part(item, 'spec').get('replicas', 0)}"
-            row = (
-                item["metadata"]["name"],
-                text(state, "phase") or "-",
-                text(state, "primary") or "-",
-            )
-            click.echo(f"{row[0]:24} {row[1]:18} {row[2]:24} {ready}")
-
-    _with_api(context, work)
-
-
-def _show_one(item: Object) -> None:
-    state = part(item, "status")
-    click.echo(
-        f"{item['metadata']['name']}: {text(state, 'phase') or 'not seen by an operator yet'}"
-    )
-    for pod in objects(state, "pods"):
-        role = text(pod, "role") or "out of service"
-        marks = [word for word in ("ready", "healthy", "fenced") if pod.get(word)]
-        zone = text(pod, "zone")
-        click.echo(f"  {text(pod, 'name'):24} {role:16} {', '.join(marks):24} {zone}")
-    for condition in objects(state, "conditions"):
-        kind, state_word = text(condition, "type"), text(condition, "status")
-        line = f"  {kind:20} {state_word:6} {text(condition, 'reason')}"
-        message = text(condition, "message")
-        click.echo(f"{line}: {message}" if message else line)
+k8s.add_command(status_command(_with_api))
 
 
 @k8s.command()
