@@ -51,6 +51,7 @@ class Dragonfly(Commands):
         self.primary_replid = ""
         self.last_io = time.monotonic()
         self.ended = asyncio.Event()
+        self.servers: dict[int, asyncio.Server] = {}
         self.is_patient = False
         """As the real one, which says for ever that it hears a frozen primary."""
         self.changed = asyncio.Condition()
@@ -315,7 +316,7 @@ class Dragonfly(Commands):
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        connection = Connection(writer, self.accepted, not self.config["requirepass"])
+        connection = Connection(writer, self.accepted, self.admits_anybody())
         self.connections[connection.number] = connection
         try:
             async for command in commands(reader):
@@ -337,19 +338,23 @@ class Dragonfly(Commands):
     def tls_for(self, _port: int) -> ssl.SSLContext | None:
         return None
 
+    def admits_anybody(self) -> bool:
+        return not self.config["requirepass"]
+
+    async def listen(self, port: int) -> None:
+        bind = self.flags.get("bind", "127.0.0.1")
+        self.servers[port] = await asyncio.start_server(
+            self.serve, bind, port, limit=BULK_MAX, ssl=self.tls_for(port)
+        )
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ended.set)
         self.load()
         bind = self.flags.get("bind", "127.0.0.1")
-        ports = [self.port, *filter(None, [int(self.flags.get("admin_port", "0"))])]
-        servers = [
-            await asyncio.start_server(
-                self.serve, bind, port, limit=BULK_MAX, ssl=self.tls_for(port)
-            )
-            for port in ports
-        ]
+        for port in filter(None, [self.port, int(self.flags.get("admin_port", "0"))]):
+            await self.listen(port)
         if self.flags.get("replicaof"):
             host, _, port = self.flags["replicaof"].rpartition(":")
             self.primary = host, int(port)
@@ -359,7 +364,7 @@ class Dragonfly(Commands):
         await self.ended.wait()
         self.save()
         pinging.cancel()
-        for server in servers:
+        for server in self.servers.values():
             server.close()
         # The rest (connections, the link) ends with the process.
         os._exit(0)

@@ -282,6 +282,24 @@ def test_an_operator_of_some_namespaces_has_no_rights_in_others() -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize("places", [[], ["a", "b"]], ids=["everywhere", "namespaces"])
+def test_secrets_are_read_only_where_that_is_wanted(places: list[str]) -> None:
+    def rights(*, is_wanted: bool) -> list[tuple[str, str | None]]:
+        values = {"watchNamespaces": places, "secretRotation": {"enabled": is_wanted}}
+        return [
+            (each["kind"], each["metadata"].get("namespace"))
+            for each in objects(render(values))
+            if each["metadata"]["name"].endswith("-secrets")
+        ]
+
+    bindings = [("RoleBinding", place) for place in places] or [("ClusterRoleBinding", None)]
+    assert sorted(rights(is_wanted=True), key=str) == sorted(
+        [("ClusterRole", None), *bindings], key=str
+    )
+    assert rights(is_wanted=False) == []
+
+
+@needs_helm
 def test_everything_is_named_after_a_release_of_another_name() -> None:
     names = {each["metadata"]["name"] for each in objects(render(release="other"))}
     assert {"other-everfly-operator", "other-everfly-operator-manager"} <= names

@@ -113,11 +113,13 @@ ALLOWED = [
     ("patch", "dragonflydb.io", "dragonflies", "status"),
     ("delete", "", "persistentvolumeclaims", ""),
     ("get", "apps", "controllerrevisions", ""),
+    ("get", "", "secrets", ""),
     ("get", "storage.k8s.io", "storageclasses", ""),
 ]
 REFUSED = [
-    ("get", "", "secrets", ""),
     ("list", "", "secrets", ""),
+    ("watch", "", "secrets", ""),
+    ("patch", "", "secrets", ""),
     ("create", "", "pods", ""),
     ("create", "", "pods", "exec"),
     ("update", "", "nodes", ""),

@@ -36,6 +36,8 @@ ROLE_PRIMARY: Final = "master"
 ROLE_REPLICA: Final = "replica"
 LABEL_LED_BY: Final = "master-ip"
 ANNOTATION_LED_BY: Final = "operator.dragonflydb.io/masterIP"
+ANNOTATION_SECRETS: Final = "everfly.dev/secrets"
+"""On a pod: `SECRET/VERSION ...` of the mounted Secrets that changed since it started."""
 GATE: Final = "dragonflydb.io/replication-ready"
 
 SWITCH_TO: Final = "everfly.dev/switchover"

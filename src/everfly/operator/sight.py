@@ -41,6 +41,8 @@ class PodSight:
     is_pod_ready: bool
     is_terminating: bool
     is_process_gone: bool
+    secrets_seen: str = ""
+    """Which versions of which Secrets were noted on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def pod_sight(item: Object) -> PodSight:
         is_terminating="deletionTimestamp" in metadata
         or _condition(item, "DisruptionTarget") == "True",
         is_process_gone=_is_process_gone(item, container),
+        secrets_seen=(metadata.get("annotations") or {}).get(names.ANNOTATION_SECRETS, ""),
     )
 
 

@@ -6,9 +6,11 @@ holds the lease.
 """
 
 from everfly.operator.chores.chore import Chore
+from everfly.operator.chores.secrets_rotation import SecretRotation
 from everfly.operator.chores.snapshot_times import SnapshotTimes
+from everfly.operator.deeds import Tools
 
 
-def all_chores() -> tuple[Chore, ...]:
+def all_chores(tools: Tools) -> tuple[Chore, ...]:
     """Return the chores of one data store, in the order in which they are tended."""
-    return (SnapshotTimes(),)
+    return (SnapshotTimes(), SecretRotation(tools))

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "doubles"))
 
 from double_wire import Connection, Error, Status
 from dragonfly import Dragonfly, Exit, read_flags
+from dragonfly_settings import SETTINGS, accepts, plain
+from dragonfly_users import DEFAULT, User, default_user, users_of
 
 PASSWORD = "DFLY_requirepass"
 PATIENT = "DOUBLE_PATIENT"
@@ -36,6 +38,7 @@ class DragonflyPod(Dragonfly):
         super().__init__(DEFAULTS | flags)
         self.port = int(self.flags["port"])
         self.admin_port = int(flags.get("admin_port", "0"))
+        self.config |= {name: flags.get(name, default) for name, default in SETTINGS.items()}
         self.config |= {
             "snapshot_cron": flags.get("snapshot_cron", ""),
             "aclfile": flags.get("aclfile", ""),
@@ -48,8 +51,12 @@ class DragonflyPod(Dragonfly):
             self.config["requirepass"] = os.environ.get(PASSWORD, "")
         Path(self.config["dir"]).mkdir(parents=True, exist_ok=True)
         self.is_patient = bool(os.environ.get(PATIENT))
+        for name, value in self.config.items():
+            self.config[name] = plain(name, value)
         self.tls: ssl.SSLContext | None = None
-        self.users = self.read_users()
+        self.user_of: dict[int, str] = {}
+        self.users = self.read_users() if self.config["aclfile"] else {}
+        self.users.setdefault(DEFAULT, default_user(self.config["requirepass"]))
 
     def is_admin(self, connection: Connection) -> bool:
         return bool(self.admin_port) and connection.local.endswith(f":{self.admin_port}")
@@ -66,46 +73,84 @@ class DragonflyPod(Dragonfly):
         else:
             super().check_allowed(connection, name)
 
-    def read_users(self) -> dict[str, str]:
-        """Return the passwords of the users of the ACL file: `USER NAME ON >PASSWORD ...`."""
-        file = self.config["aclfile"]
-        if not file:
-            return {}
-        users = {}
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if len(words) > 1 and words[0].upper() == "USER":
-                secrets = [word[1:] for word in words if word.startswith(">")]
-                users[words[1]] = secrets[0] if secrets else ""
-        return users
+    def read_users(self) -> dict[str, User]:
+        """Return the users of the ACL file. Raise Error, OSError."""
+        return users_of(Path(self.config["aclfile"]).read_text(encoding="utf-8"))
+
+    def admits_anybody(self) -> bool:
+        return self.users[DEFAULT].is_open
 
     def do_auth(self, connection: Connection, *words: bytes) -> object:
-        user, password = (words[0].decode() if len(words) > 1 else "default"), words[-1].decode()
-        if user in self.users:
-            if self.users[user] != password:
-                raise Error("WRONGPASS invalid username-password pair or user is disabled.")
-            connection.is_admitted = True
-            return Status("OK")
-        return super().do_auth(connection, *words)
+        name, password = (words[0].decode() if len(words) > 1 else DEFAULT), words[-1].decode()
+        if name not in self.users or not self.users[name].lets_in(password):
+            raise Error("WRONGPASS invalid username-password pair or user is disabled.")
+        connection.is_admitted = True
+        self.user_of[connection.number] = name
+        return Status("OK")
 
-    def do_acl(self, _: Connection, verb: bytes, *__: bytes) -> object:
+    def do_acl(self, _: Connection, verb: bytes, *words: bytes) -> object:
         match verb.upper():
             case b"LOAD":
-                self.users = self.read_users()
-                return Status("OK")
+                self.load_users()
             case b"LIST":
-                return [f"user {name} on" for name in ("default", *self.users)]
-        raise Error(f"ERR Unknown subcommand or wrong number of arguments for '{verb.decode()}'")
+                return [Status(user.listed(name)) for name, user in self.users.items()]
+            case b"SETUSER":
+                name = words[0].decode()
+                self.users.setdefault(name, User()).update([each.decode() for each in words[1:]])
+            case _:
+                verb_text = verb.decode()
+                raise Error(
+                    f"ERR Unknown subcommand or wrong number of arguments for '{verb_text}'"
+                )
+        return Status("OK")
+
+    def load_users(self) -> None:
+        try:
+            users = self.read_users()
+        except (OSError, Error) as error:
+            raise Error(f"ERR Error loading: {self.config['aclfile']} {error}") from None
+        # Whoever is connected as a user that was known, but for `default`, is cut.
+        known = set(self.users) - {DEFAULT}
+        for number, each in list(self.connections.items()):
+            if self.user_of.get(number) in known:
+                each.writer.transport.abort()
+        self.users = users
+        self.users.setdefault(DEFAULT, default_user(""))
 
     def do_config(self, connection: Connection, verb: bytes, *args: bytes) -> object:
+        if verb.upper() != b"SET" or len(args) != 2:
+            return super().do_config(connection, verb, *args)
+        name, value = args[0].decode().replace("-", "_"), args[1].decode()
+        failed = f"ERR CONFIG SET failed (possibly related to argument '{name}')"
+        if name in ("dir", "dbnum"):
+            raise Error(f"{failed} - can't set immutable config")
+        if name in self.config and not accepts(name, value):
+            raise Error(f"{failed} - argument can not be set")
+        if name == "tls":
+            return self.reload_certificates(failed)
         reply = super().do_config(connection, verb, *args)
-        if verb.upper() == b"SET" and args[0].lower() == b"tls" and self.tls is not None:
-            # `CONFIG SET tls true` reads the files of certificate and key again.
-            self.load_certificate(self.tls)
+        self.config[name] = plain(name, value)
+        if name == "requirepass":
+            self.users[DEFAULT].apply(f">{value}")
         return reply
 
-    def load_certificate(self, context: ssl.SSLContext) -> None:
+    async def reload_certificates(self, failed: str) -> object:
+        """Serve what the files hold now; where they are damaged, what was served before."""
+        try:
+            self.tls = self.new_context()
+        except OSError:
+            raise Error(f"{failed} - argument can not be set") from None
+        self.servers[self.port].close()
+        await self.listen(self.port)
+        return Status("OK")
+
+    def new_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.config["tls_cert_file"], self.config["tls_key_file"])
+        if self.config["tls_ca_cert_file"]:
+            context.load_verify_locations(self.config["tls_ca_cert_file"])
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     def do_save(self, _: Connection) -> object:
         self.save()
@@ -156,11 +201,7 @@ class DragonflyPod(Dragonfly):
     async def run(self) -> None:
         """Serve both ports until told to end."""
         if self.config["tls"] == "true":
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.load_certificate(self.tls)
-            if self.config["tls_ca_cert_file"]:
-                self.tls.load_verify_locations(self.config["tls_ca_cert_file"])
-                self.tls.verify_mode = ssl.CERT_REQUIRED
+            self.tls = self.new_context()
         await super().run()
 
 
