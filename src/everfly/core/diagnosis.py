@@ -34,6 +34,7 @@ class Kind(Enum):
     REPLICA_STALE = "ReplicaStale"
     INSTANCES_MISSING = "InstancesMissing"
     NO_SUCCESSOR = "NoSuccessor"
+    AWAITING_DATA = "AwaitingData"
     DATA_LOSS_RISK = "DataLossRisk"
     SUPERSEDED = "Superseded"
 

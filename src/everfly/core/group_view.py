@@ -203,6 +203,9 @@ class Intent:
     """Before which the primary does not move for mere order's sake; None: it may at any time."""
     restarts_wait: bool = False
     """Outdated replicas are not restarted before that either."""
+    restores: str | None = None
+    """The history with which a group that never had a primary begins: only whoever copied it whole
+    may become the first one. Empty: it is not known yet. None: it begins with what is there."""
 
 
 @dataclass(frozen=True, slots=True)

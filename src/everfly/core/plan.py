@@ -35,7 +35,7 @@ from everfly.core.steps import (
     TakeOver,
     WriteRecord,
 )
-from everfly.core.successor import Choice, choose, choose_planned, why_unusable
+from everfly.core.successor import Choice, choose, choose_planned, choose_restored, why_unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def _found(view: GroupView, base: Decision) -> Decision:
     if unasked:
         return base
     labelled = [each for each in view.members if each.service is Service.PRIMARY]
+    if view.intent.restores is not None and not labelled:
+        return _found_restored(view, base)
     living = [
         each
         for each in labelled or view.members
@@ -128,6 +130,15 @@ def _found(view: GroupView, base: Decision) -> Decision:
     if any(each.facts is not None and each.facts.is_loading for each in view.members):
         return base
     return _move_to(view, base, choose(view), is_planned=False)
+
+
+def _found_restored(view: GroupView, base: Decision) -> Decision:
+    """Find the first primary among those that copied the data with which the group begins."""
+    choice = choose_restored(view)
+    if choice.best is None:
+        finding = Finding(Kind.AWAITING_DATA, "", choice.facts)
+        return replace(base, findings=(*base.findings, finding), reasons=choice.facts)
+    return _move_to(view, base, choice, is_planned=False)
 
 
 def _followers(view: GroupView, member: Member) -> int:
@@ -213,6 +224,8 @@ def _put_off(view: GroupView, base: Decision, now: Instant) -> Decision:
 
 def _fail_over(view: GroupView, verdict: Verdict, base: Decision) -> Decision:
     primary = view.primary
+    if not view.record.primary and view.intent.restores is not None:
+        return _found_restored(view, base)
     if verdict.state is State.DEMOTED and primary is not None and primary.facts is not None:
         for each in view.others(primary.name):
             is_leader = each.address is not None and each.address == primary.facts.primary

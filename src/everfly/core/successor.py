@@ -57,6 +57,32 @@ def choose_planned(view: GroupView, wanted: str = ANYBODY) -> Choice:
     return Choice(best, (f"{best.name} chosen: {_described(best)}", *rejected))
 
 
+def choose_restored(view: GroupView) -> Choice:
+    """Choose the first primary of a group that is to begin with data that others bring."""
+    fit, rejected = [], []
+    for member in view.members:
+        reason = why_unusable(member) or _why_not_restored(view, member)
+        if reason is None:
+            fit.append(member)
+        else:
+            rejected.append(f"{member.name} rejected: {reason}")
+    if not fit:
+        return Choice(None, tuple(rejected))
+    best = min(fit, key=lambda each: (_zone_rank(view, each), each.ordinal))
+    return Choice(best, (f"{best.name} chosen: {_described(best)}", *rejected))
+
+
+def _why_not_restored(view: GroupView, member: Member) -> str | None:
+    facts = member.facts
+    assert facts is not None
+    holds = (
+        facts.role is Role.REPLICA
+        and facts.history == view.intent.restores
+        and facts.offset is not None
+    )
+    return None if holds and view.intent.restores else "it has not copied the data yet"
+
+
 def _sift(view: GroupView) -> tuple[list[Member], tuple[str, ...]]:
     fit, rejected = [], []
     for member in view.members:
