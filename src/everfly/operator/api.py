@@ -41,7 +41,6 @@ SECRET: Final = create_namespaced_resource("", "v1", "Secret", "secrets")
 CLAIM: Final = create_namespaced_resource(
     "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"
 )
-SECRET: Final = create_namespaced_resource("", "v1", "Secret", "secrets")
 EVENT: Final = create_namespaced_resource("", "v1", "Event", "events")
 STATEFUL_SET: Final = create_namespaced_resource("apps", "v1", "StatefulSet", "statefulsets")
 BUDGET: Final = create_namespaced_resource(

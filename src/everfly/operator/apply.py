@@ -86,7 +86,7 @@ class Applier:
     ) -> tuple[str, ...]:
         """Write what is not as wanted. Return what could not be done and what to do about it."""
         owned_set = self._inventory.sets.get((store.namespace, store.name))
-        around = replace(around, running_image=owned_set.image if owned_set is not None else "")
+        around = self._as_it_runs(store, owned_set, around)
         if self._is_settled(store, spec, running, around):
             return ()
         self._settled = None
@@ -98,8 +98,6 @@ class Applier:
             wanted.add((kind, name))
             if kind == "StatefulSet" and owned_set is not None:
                 manifest = self._with_fixed(store, manifest, owned_set)  # noqa: PLW2901 - the same, as it can be
-            if kind == "Service":
-                manifest = _with_protocols(manifest)  # noqa: PLW2901 - the same, said in full
             try:
                 problem = await self._apply_one(store, kind, name, manifest)
             except EverflyError as error:
@@ -113,6 +111,15 @@ class Applier:
         if not problems:
             self._settled = _Settled(store.uid, spec, running, around, time.monotonic())
         return tuple(problems)
+
+    def _as_it_runs(self, store: StoreSight, owned_set: SetSight | None, around: Around) -> Around:
+        """Return what is around with what runs now, which is kept where nothing else is asked."""
+        if owned_set is not None:
+            return replace(around, running_image=owned_set.image, running_spread=owned_set.spread)
+        pods = list(self._inventory.pods_of(store))
+        is_new = not pods and not text(store.status, "primary")
+        spread = next((each.spread for each in pods if each.spread), "")
+        return replace(around, is_set_absent=True, is_new=is_new, running_spread=spread)
 
     def _is_settled(self, store: StoreSight, spec: Spec, running: int, around: Around) -> bool:
         """Tell whether the same was wanted a moment ago, and nobody changed what was made then."""
@@ -185,17 +192,6 @@ class Applier:
             if key in owned_set.fixed:
                 spec[key] = owned_set.fixed[key]
         return {**manifest, "spec": spec}
-
-
-def _with_protocols(manifest: JsonObject) -> JsonObject:
-    """Return a Service whose ports name their protocol.
-
-    It is part of the key of that list, and API servers before 1.21 refuse to apply a key that is
-    only a default (answer 500).
-    """
-    spec = part(manifest, "spec")
-    ports = [{"protocol": "TCP", **each} for each in objects(spec, "ports")]
-    return {**manifest, "spec": {**spec, "ports": ports}}
 
 
 def _claims_fit(wanted: list[JsonObject], owned_set: SetSight) -> bool:

@@ -155,6 +155,8 @@ class Deeds:
                 "labels": {
                     names.LABEL_ROLE: role or None,
                     names.LABEL_LED_BY: led_by if is_replica_of_ipv4 else None,
+                    # Whoever has no role serves nobody; a chore adds it where it is wanted.
+                    **({} if role else {names.LABEL_SERVES: None}),
                 },
                 "annotations": {names.ANNOTATION_LED_BY: led_by or None},
             }

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator.manifest import JsonObject
+from everfly.operator.monitoring import MonitoringWish, read_monitoring
 from everfly.operator.retention import VolumeRetention, read_retention
+from everfly.operator.service_wishes import ServiceWishes, read_services
 from everfly.operator.spec_fields import Fields
 from everfly.operator.window import MaintenanceWindow, read_window
 
@@ -35,6 +37,10 @@ class Extras:
     window: MaintenanceWindow | None = None
     """None: voluntary changes may be made at any time."""
     retention: VolumeRetention = VolumeRetention()
+    services: ServiceWishes = ServiceWishes()
+    monitoring: MonitoringWish = MonitoringWish()
+    spreads: bool | None = None
+    """Pods apart by default; None: where the data store is made anew."""
 
 
 def read_extras(fields: Fields | None) -> Extras:
@@ -53,4 +59,7 @@ def read_extras(fields: Fields | None) -> Extras:
         hands_over_on_stop=fields.flag("handOverOnStop"),
         window=read_window(fields.part("maintenanceWindow")),
         retention=read_retention(fields.part("volumeRetention")),
+        services=read_services(fields.part("services")),
+        monitoring=read_monitoring(fields.part("monitoring")),
+        spreads=fields.flag("defaultSpread") if fields.has("defaultSpread") else None,
     )

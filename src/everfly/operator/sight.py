@@ -7,6 +7,7 @@ from typing import Final
 from everfly.operator import names
 from everfly.operator.api import Object
 from everfly.operator.manifest import JsonObject, objects, part, text
+from everfly.operator.resources.spread import spread_text
 
 LEAVING_TAINTS: Final = frozenset(
     {
@@ -43,6 +44,10 @@ class PodSight:
     is_process_gone: bool
     secrets_seen: str = ""
     """Which versions of which Secrets were noted on it."""
+    serves: bool = False
+    """It carries the label by which one Service leads to all that serve."""
+    spread: str = ""
+    """How it is kept apart from others, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class SetSight:
     image: str
     mark: str
     """Changes when what was asked for changes."""
+    spread: str = ""
+    """How its pods are kept apart, as text."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ def pod_sight(item: Object) -> PodSight:
         is_terminating="deletionTimestamp" in metadata
         or _condition(item, "DisruptionTarget") == "True",
         is_process_gone=_is_process_gone(item, container),
+        serves=labels.get(names.LABEL_SERVES) == names.SERVES,
+        spread=spread_text(part(item, "spec")),
         secrets_seen=(metadata.get("annotations") or {}).get(names.ANNOTATION_SECRETS, ""),
     )
 
@@ -201,6 +210,7 @@ def set_sight(item: Object) -> SetSight:
             "",
         ),
         mark=owned_sight(item).mark,
+        spread=spread_text(part(spec, "template", "spec")),
     )
 
 

@@ -7,10 +7,11 @@ holds the lease.
 
 from everfly.operator.chores.chore import Chore
 from everfly.operator.chores.secrets_rotation import SecretRotation
+from everfly.operator.chores.service_labels import ServiceLabels
 from everfly.operator.chores.snapshot_times import SnapshotTimes
 from everfly.operator.deeds import Tools
 
 
 def all_chores(tools: Tools) -> tuple[Chore, ...]:
     """Return the chores of one data store, in the order in which they are tended."""
-    return (SnapshotTimes(), SecretRotation(tools))
+    return (SnapshotTimes(), SecretRotation(tools), ServiceLabels(tools))

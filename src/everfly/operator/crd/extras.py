@@ -22,6 +22,8 @@ def _one_of(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
 
 
+_ANYTHING: Final[Schema] = {"x-kubernetes-preserve-unknown-fields": True}
+"""A truth or an object: a schema can say one of them alone. We refuse anything else."""
 _RETENTION: Final = _one_of("Retain", "Delete")
 EXTRAS: Final = object_of(
     {
@@ -63,6 +65,38 @@ EXTRAS: Final = object_of(
                 "schedule",
                 "duration",
             ),
+        ),
+        "services": says(
+            "Services beside the one that leads to the primary.",
+            object_of(
+                {
+                    "replicas": says("`NAME-ro` leads to replicas.", FLAG),
+                    "all": says("`NAME-r` leads to every instance that serves.", FLAG),
+                    "headless": says("`NAME-pods` names each pod.", FLAG),
+                }
+            ),
+        ),
+        "monitoring": says(
+            "What the Prometheus operator is told.",
+            object_of(
+                {
+                    "podMonitor": says(
+                        "Scrape all instances: true, or how (interval, scrapeTimeout, labels, "
+                        "relabelings, metricRelabelings).",
+                        _ANYTHING,
+                    ),
+                    "prometheusRule": says(
+                        "Alerts: true, or which (labels, without, memoryPercent, lagRecords, "
+                        "backupHours).",
+                        _ANYTHING,
+                    ),
+                }
+            ),
+        ),
+        "defaultSpread": says(
+            "Prefer different machines and zones where nothing else is said: true restarts pods "
+            "that run without, false never does it. By default where a data store is made anew.",
+            FLAG,
         ),
         "networkPolicy": says(
             "Who may connect, when networkPolicyEnabled is true.",

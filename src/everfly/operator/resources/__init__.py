@@ -5,14 +5,15 @@ the upstream operator would have made is equal in meaning, so that a deployment 
 without a restart. Values that the API server fills in are left out: they are nobody's wish.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources.disruption import disruption_budget
 from everfly.operator.resources.network_policy import network_policy
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
 from everfly.operator.resources.probes import probe_config_maps
-from everfly.operator.resources.services import services
+from everfly.operator.resources.services import pods_service_name, services
+from everfly.operator.resources.spread import topology_spread
 from everfly.operator.resources.stateful_set import stateful_set
 from everfly.operator.spec import Spec
 
@@ -26,6 +27,12 @@ class Around:
     running_image: str = ""
     """Of the StatefulSet that exists. A resource that names no image keeps it, so that a newer
     operator does not restart every data store of a cluster at once."""
+    running_spread: str = ""
+    """How pods that run are kept apart, as text; empty: they are not."""
+    is_set_absent: bool = False
+    """The StatefulSet is made now: what can never be changed later can be chosen."""
+    is_new: bool = False
+    """Nothing of the data store was ever there: no template has to stay as it is."""
     operator_namespace: str = ""
     """Empty: unknown. Then only pods of the resource's own namespace may reach the admin port."""
 
@@ -39,9 +46,14 @@ def desired(spec: Spec, owner: Owner, around: Around) -> list[JsonObject]:
 
     An object that is not in the list and belongs to the resource is to be removed.
     """
+    names_pods = around.is_set_absent and spec.extras.services.names_pods
+    # Upstream it is the resource's own name, whatever the Service is called.
+    service = pods_service_name(owner) if names_pods else owner.name
+    spread = topology_spread(spec, owner, is_new=around.is_new, running=around.running_spread)
+    spec = replace(spec, topology_spread=tuple(spread))
     return [
         *probe_config_maps(spec, owner),
-        stateful_set(spec, owner, around.image(spec)),
+        stateful_set(spec, owner, around.image(spec), service),
         *services(spec, owner),
         *disruption_budget(spec, owner),
         *network_policy(spec, owner, around.operator_namespace),

@@ -8,8 +8,11 @@ from everfly.operator.resources.storage import storage
 from everfly.operator.spec import Spec
 
 
-def stateful_set(spec: Spec, owner: Owner, image: str) -> JsonObject:
-    """Return the manifest. `replicas` is the whole group, the primary among them; 0 is a wish."""
+def stateful_set(spec: Spec, owner: Owner, image: str, service: str) -> JsonObject:
+    """Return the manifest. `replicas` is the whole group, the primary among them; 0 is a wish.
+
+    `service` is the Service after which pods are named; of one that exists it cannot be changed.
+    """
     added = storage(spec, owner)
     rest = without_empty({"volumeClaimTemplates": added.claims})
     return {
@@ -18,8 +21,7 @@ def stateful_set(spec: Spec, owner: Owner, image: str) -> JsonObject:
         "metadata": owned_metadata(owner.name, owner, spec.owned_metadata),
         "spec": {
             "replicas": spec.replicas,
-            # Cannot be changed later, and upstream it is this one whatever the Service is called.
-            "serviceName": owner.name,
+            "serviceName": service,
             "selector": {"matchLabels": selector_labels(owner)},
             # Which pod restarts when is the operator's decision.
             "updateStrategy": {"type": "OnDelete"},
