@@ -20,6 +20,7 @@ from everfly import __version__
 from everfly.errors import EverflyError, SettingsError
 from everfly.operator import names
 from everfly.operator.api import Api
+from everfly.operator.backups.office import Backups
 from everfly.operator.caches import Key
 from everfly.operator.deeds import Tools
 from everfly.operator.events import Events
@@ -86,7 +87,9 @@ class Operator:
         )
         self._keepers: dict[Key, tuple[Keeper, asyncio.Task[None]]] = {}
         self._fresh: asyncio.Queue[Key] = asyncio.Queue()
-        self._metrics = Metrics(self._lease, self._living)
+        tools = Tools(self._api, self._inventory, self._events, self._lease)
+        self._backups = Backups(tools, self._around, namespaces)
+        self._metrics = Metrics(self._lease, self._living, self._backups.metrics)
 
     def _living(self) -> Iterable[tuple[Key, Keeper]]:
         return [(key, keeper) for key, (keeper, _) in self._keepers.items()]
@@ -116,6 +119,7 @@ class Operator:
                 tasks.create_task(self._lease.run())
                 if self._witness is not None:
                     tasks.create_task(self._witness.run())
+                tasks.create_task(self._backups.run(), name="backups")
                 await self._inventory.wait_synced()
                 while True:
                     key = await self._fresh.get()

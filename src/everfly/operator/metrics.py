@@ -54,9 +54,13 @@ class Metrics:
     """What there is to scrape."""
 
     def __init__(
-        self, lease: LeaseLike, keepers: Callable[[], Iterable[tuple[Key, Keeper]]]
+        self,
+        lease: LeaseLike,
+        keepers: Callable[[], Iterable[tuple[Key, Keeper]]],
+        more: Callable[[], str] = str,
     ) -> None:
         self._lease = lease
+        self._more = more
         self._keepers = keepers
         self._spells = Histogram(_LIMITS)
 
@@ -64,7 +68,7 @@ class Metrics:
         """Answer a scrape."""
         if request.path != "/metrics":
             return text_response(HTTPStatus.NOT_FOUND, "metrics are at /metrics")
-        return Response(HTTPStatus.OK, CONTENT_TYPE, self.text().encode())
+        return Response(HTTPStatus.OK, CONTENT_TYPE, (self.text() + self._more()).encode())
 
     def text(self) -> str:
         """Return all metrics."""
