@@ -6,6 +6,7 @@ Each part that grows beyond a field or two has a dataclass and a reader of its o
 from dataclasses import dataclass
 from typing import Final
 
+from everfly.operator.backups.place import RestoreWish, read_restore
 from everfly.operator.manifest import JsonObject
 from everfly.operator.monitoring import MonitoringWish, read_monitoring
 from everfly.operator.retention import VolumeRetention, read_retention
@@ -37,6 +38,8 @@ class Extras:
     window: MaintenanceWindow | None = None
     """None: voluntary changes may be made at any time."""
     retention: VolumeRetention = VolumeRetention()
+    restore: RestoreWish | None = None
+    """With which data it begins; None: with none."""
     services: ServiceWishes = ServiceWishes()
     monitoring: MonitoringWish = MonitoringWish()
     spreads: bool | None = None
@@ -48,6 +51,7 @@ def read_extras(fields: Fields | None) -> Extras:
     if fields is None:
         return Extras()
     policy = fields.part("networkPolicy")
+    restore = fields.part("restoreFrom")
     clients = policy.objects("clientsFrom") if policy and policy.has("clientsFrom") else None
     return Extras(
         has_replica_service=fields.flag("replicaService"),
@@ -59,6 +63,7 @@ def read_extras(fields: Fields | None) -> Extras:
         hands_over_on_stop=fields.flag("handOverOnStop"),
         window=read_window(fields.part("maintenanceWindow")),
         retention=read_retention(fields.part("volumeRetention")),
+        restore=read_restore(restore) if restore is not None else None,
         services=read_services(fields.part("services")),
         monitoring=read_monitoring(fields.part("monitoring")),
         spreads=fields.flag("defaultSpread") if fields.has("defaultSpread") else None,

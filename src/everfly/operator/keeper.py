@@ -89,7 +89,7 @@ class Keeper:
         self._deeds = Deeds(tools, self._spawn_follow, self.tally.note)
         self._applier = Applier(tools.api, tools.inventory, tools.events)
         self._memory = Memory()
-        self._chores = Chores(tools, all_chores(tools), self.wake)
+        self._chores = Chores(tools, all_chores(tools, around), self.wake)
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._watched: dict[str, _Watched] = {}
@@ -272,7 +272,8 @@ class Keeper:
     async def _settle_gates(self, scene: Scene) -> None:
         decision = self.decision
         is_waiting = decision is not None and any(
-            each.kind in (Kind.DATA_LOSS_RISK, Kind.NO_SUCCESSOR) for each in decision.findings
+            each.kind in (Kind.DATA_LOSS_RISK, Kind.NO_SUCCESSOR, Kind.AWAITING_DATA)
+            for each in decision.findings
         )
         for member in scene.view.members:
             pod = scene.pods.get(member.name)

@@ -11,6 +11,7 @@ from typing import Final
 from everfly.core.group_view import GroupView, Intent, Member, Memory, Service, Statement
 from everfly.core.model import Address
 from everfly.operator import names
+from everfly.operator.backups.restored import history_to_begin_with
 from everfly.operator.probe import Reading
 from everfly.operator.record import record_of
 from everfly.operator.sight import HostSight, PodSight, SetSight, StoreSight
@@ -72,6 +73,7 @@ def _intent(seen: Observation) -> Intent:
         has_snapshots=snapshot is not None
         and bool(snapshot.claim or snapshot.existing_claim or "://" in snapshot.directory),
         may_restart=spec is not None,
+        restores=history_to_begin_with(spec.extras.restore if spec else None, store.status),
     )
 
 

@@ -45,7 +45,7 @@ def phase_of(view: GroupView) -> str:
     """Return the phase of a data store."""
     primary = view.primary
     if not view.record.primary and view.record.move is None:
-        return RESOURCES_CREATED
+        return RESOURCES_CREATED if view.intent.restores is None else CONFIGURING
     if view.record.move is None and is_rolling(view):
         return ROLLING
     if view.record.move is not None or primary is None or not _serves(view, primary):

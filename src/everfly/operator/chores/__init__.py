@@ -6,12 +6,15 @@ holds the lease.
 """
 
 from everfly.operator.chores.chore import Chore
+from everfly.operator.chores.restore import Restore
 from everfly.operator.chores.secrets_rotation import SecretRotation
 from everfly.operator.chores.service_labels import ServiceLabels
+from everfly.operator.chores.settings_live import LiveSettings
 from everfly.operator.chores.snapshot_times import SnapshotTimes
 from everfly.operator.deeds import Tools
+from everfly.operator.resources import Around
 
 
-def all_chores(tools: Tools) -> tuple[Chore, ...]:
+def all_chores(tools: Tools, around: Around) -> tuple[Chore, ...]:
     """Return the chores of one data store, in the order in which they are tended."""
-    return (SnapshotTimes(), SecretRotation(tools), ServiceLabels(tools))
+    return (Restore(tools, around), LiveSettings(tools), SnapshotTimes(), SecretRotation(tools), ServiceLabels(tools))

@@ -1,7 +1,8 @@
-"""The custom resource definition of `Dragonfly`, as a file of the package.
+"""The custom resource definitions of `Dragonfly` and of its backups, as files of the package.
 
-The file is written by `python -m everfly.operator.crd.generate` and never by hand: what is ours is
-in `fields.py`, what is Kubernetes' own comes from the types of the client library.
+The files are written by `python -m everfly.operator.crd.generate` and never by hand: what is ours
+is in `fields.py` and `backups.py`, what is Kubernetes' own comes from the types of the client
+library.
 """
 
 from importlib import resources
@@ -9,11 +10,12 @@ from importlib import resources
 from everfly.operator.manifest import JsonObject
 
 FILE = "dragonflies.yaml"
+BACKUP_FILES = ("dragonflybackups.yaml", "dragonflybackupschedules.yaml")
 
 
-def definition_text() -> str:
-    """Return the file: one YAML document."""
-    return resources.files(__name__).joinpath(FILE).read_text(encoding="utf-8")
+def definition_text(file: str = FILE) -> str:
+    """Return a file: one YAML document."""
+    return resources.files(__name__).joinpath(file).read_text(encoding="utf-8")
 
 
 def without_rules(schema: JsonObject) -> JsonObject:

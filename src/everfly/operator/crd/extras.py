@@ -4,6 +4,7 @@ from typing import Final
 
 from lightkube.models import networking_v1
 
+from everfly.operator.crd.backups import RESTORE
 from everfly.operator.crd.schema import (
     FLAG,
     INTEGER,
@@ -32,6 +33,7 @@ EXTRAS: Final = object_of(
         "terminationGracePeriodSeconds": says(
             "How long a pod may take to end. Changing it restarts all pods.", INTEGER, minimum=0
         ),
+        "restoreFrom": RESTORE,
         "podManagement": says(
             "Start pods one after the other, or all at once.",
             _one_of("OrderedReady", "Parallel"),

@@ -173,6 +173,7 @@ STATUS: Final[dict[str, Schema]] = {
     # What a pod is told to have grows with the operator, and is for people to read.
     "pods": says("Role and state of each pod.", list_of(ANY_OBJECT)),
     "lineage": says("Whose data the data are: history and highest offset seen.", ANY_OBJECT),
+    "restore": says("With which data it began.", ANY_OBJECT),
     # Notes of the operator to the next one: their shape is its own affair.
     "record": says("What a change of primary under way needs to be finished.", ANY_OBJECT),
 }

@@ -1,4 +1,4 @@
-"""Write the custom resource definition: `python -m everfly.operator.crd.generate [FILE]`."""
+"""Write the custom resource definitions: `python -m everfly.operator.crd.generate [FOLDER]`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Final
 
 import yaml
 
-from everfly.operator.crd import FILE
+from everfly.operator.crd import BACKUP_FILES, FILE
+from everfly.operator.crd.backups import backup_definition, schedule_definition
 from everfly.operator.crd.fields import SPEC, STATUS
 from everfly.operator.crd.schema import TEXT, Schema, object_of
 from everfly.operator.names import GROUP, KIND, PLURAL, VERSION
@@ -71,8 +72,19 @@ def definition() -> Schema:
 
 
 def definition_yaml() -> str:
-    """Return the text of the file."""
-    return _HEAD + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=100)
+    """Return the text of the file of data stores."""
+    return _HEAD + _yaml(definition())
+
+
+def backup_yamls() -> dict[str, str]:
+    """Return the texts of the files of backups and schedules, by name."""
+    made = (backup_definition(), schedule_definition())
+    head = _HEAD.replace("fields.py", "backups.py")
+    return {name: head + _yaml(each) for name, each in zip(BACKUP_FILES, made, strict=True)}
+
+
+def _yaml(value: Schema) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -83,5 +95,6 @@ class _Dumper(yaml.SafeDumper):
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name(FILE)
-    target.write_text(definition_yaml(), encoding="utf-8")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for file, text in {FILE: definition_yaml(), **backup_yamls()}.items():
+        (folder / file).write_text(text, encoding="utf-8")
