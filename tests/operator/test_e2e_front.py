@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import redis
 import redis.sentinel
+import valkey.exceptions
 import valkey.sentinel
 from controlplane.boot import API_PORT
 from controlplane.cluster import Cluster
@@ -133,7 +134,7 @@ class SentinelWriter:
 
     def write(self) -> bool:
         """The next value was acknowledged."""
-        with contextlib.suppress(redis.RedisError, valkey.sentinel.ValkeyError):
+        with contextlib.suppress(redis.RedisError, valkey.exceptions.ValkeyError):
             self.written += 1
             return bool(self.client.set(self.key, self.written))
         return False

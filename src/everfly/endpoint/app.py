@@ -23,18 +23,19 @@ from typing import Final
 from everfly import __version__
 from everfly.endpoint.belief import Belief
 from everfly.endpoint.follow import Follower, FollowSettings
-from everfly.endpoint.handover import ADMIN, Door, Inheritance, inherit
+from everfly.endpoint.fresh_files import FreshFiles
+from everfly.endpoint.handover import Door, Inheritance, inherit
 from everfly.endpoint.keys import SETTINGS
 from everfly.endpoint.members import Members
 from everfly.endpoint.metrics import Beat, Metrics
+from everfly.endpoint.pages import Pages
 from everfly.endpoint.plane import Plane, PlaneNotice, make_plane
 from everfly.endpoint.preconditions import Bounds
 from everfly.endpoint.settings import EndpointSettings
-from everfly.endpoint.site import BODY_BYTES_MAX, Site
+from everfly.endpoint.site import Site
 from everfly.endpoint.status import Parts
 from everfly.endpoint.switchover import Limits, Progress, Switchovers, Wish
 from everfly.errors import EverflyError, SettingsError
-from everfly.runtime.http import HttpLimits, HttpServer
 from everfly.runtime.log import NOTICE
 from everfly.runtime.systemd import tell_supervisor
 
@@ -62,6 +63,8 @@ INHERIT_S: Final = 10.0
 has none either."""
 
 LOOK_S: Final = 0.1
+FILES_LOOK_S: Final = 2.0
+"""Between two looks at files that may be replaced: the platform itself takes a minute."""
 
 Reload = Callable[[], EndpointSettings]
 
@@ -89,9 +92,8 @@ class Endpoint:
         self._metrics = Metrics(
             settings.group, self.plane, self.follower, self._switchovers, self._beat
         )
-        limits = HttpLimits(body_bytes=BODY_BYTES_MAX)
         self._site = Site(self._parts(), self, settings.token)
-        self._http = HttpServer(self._site.respond, limits)
+        self._pages = Pages(self._site, settings)
         path = settings.path("restart_socket")
         self._door = Door(path) if path else None
         self._impatient = asyncio.Event()
@@ -104,7 +106,7 @@ class Endpoint:
         """Serve until told to stop. Raises SettingsError for what a person can mend."""
         try:
             self._start_plane()
-            await self._start_admin()
+            await self._pages.start(self._inherited)
             if self._inherited is not None:
                 self._inherited.close_rest()
                 if self._inherited.belief is not None:
@@ -113,7 +115,7 @@ class Endpoint:
                 self._tasks = tasks
                 await self._run()
         finally:
-            await self._http.stop()
+            await self._pages.stop()
             await self._members.close()
             await asyncio.to_thread(self.plane.stop, 0.0)
 
@@ -174,19 +176,6 @@ class Endpoint:
                 self._inherited.give_back()
             raise SettingsError(f"the data plane cannot start: {error}") from error
 
-    async def _start_admin(self) -> None:
-        admin = self._settings.admin
-        if admin is None:
-            return
-        inherited = self._inherited.take(f"{ADMIN} {admin}") if self._inherited is not None else []
-        if inherited:
-            await self._http.start_on([socket.socket(fileno=each) for each in inherited])
-            return
-        try:
-            await self._http.start(admin.host, admin.port)
-        except SettingsError as error:
-            raise SettingsError(f"admin: {error}; choose another address for it") from error
-
     async def _run(self) -> None:
         assert self._tasks is not None, "it serves"
         loop = asyncio.get_running_loop()
@@ -219,6 +208,16 @@ class Endpoint:
         self._work(self._beat.run(), "beat")
         if self._settings.has_replicas_listener and not self._settings.is_pushed:
             self._work(self._members.run(), "members")
+        if self._settings.is_on("reloads_on_change"):
+            self._work(self._reload_on_change(), "files")
+
+    async def _reload_on_change(self) -> None:
+        """Reload when files are replaced; what cannot be used yet is tried with the next change."""
+        files = await asyncio.to_thread(FreshFiles, self._settings.secret_files)
+        while True:
+            await asyncio.sleep(FILES_LOOK_S)
+            if await asyncio.to_thread(files.have_changed):
+                self._on_hangup()
 
     def _work(self, work: Coroutine[None, None, None], name: str) -> None:
         assert self._tasks is not None, "it serves"
@@ -235,15 +234,12 @@ class Endpoint:
         log.warning("A new process has taken the ports over: this one lets its clients finish")
         self.plane.stop_accepting()
         # Questions are for the successor, which listens at the same socket.
-        await self._http.stop()
+        await self._pages.stop()
         self._successor.close()
         self._stopped.set()
 
     def _hand_out(self) -> tuple[Sequence[tuple[str, int]], Belief | None]:
-        sockets = [*self.plane.listener_fds()]
-        name = f"{ADMIN} {self._settings.admin}"
-        sockets += [(name, each.fileno()) for each in self._http.sockets]
-        return sockets, self.follower.accepted
+        return [*self.plane.listener_fds(), *self._pages.sockets], self.follower.accepted
 
     async def _end(self) -> None:
         """Let clients finish, as long as they may."""
@@ -273,15 +269,9 @@ class Endpoint:
         where = ", ".join(at for _, at in self.plane.addresses())
         log.warning("Everfly endpoint version=%s, pid=%d", __version__, os.getpid())
         log.warning("Ready: clients of group %s connect to %s", self._settings.group, where)
-        if self._settings.admin is not None:
-            log.log(NOTICE, "Admin and metrics are on http://%s/", self._admin_place)
+        if place := self._pages.admin_place:
+            log.log(NOTICE, "Admin and metrics are on http://%s/", place)
         tell_supervisor(f"READY=1\nMAINPID={os.getpid()}")
-
-    @property
-    def _admin_place(self) -> str:
-        assert self._settings.admin is not None, "asked where there is one"
-        host = self._settings.admin.host
-        return f"[{host}]:{self._http.port}" if ":" in host else f"{host}:{self._http.port}"
 
     def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         def stop(name: str) -> None:

@@ -58,6 +58,8 @@ class Jury:
     belief: Belief | None = None
     _claims: dict[Address, Claim] = field(default_factory=dict)
     """By Sentinel. Of one that went away the last claim stays: an epoch does not wither."""
+    _vacant: set[Address] = field(default_factory=set)
+    """Sentinels that know the group and say that nobody is in service."""
     _line: int = 0
     _others_since: Instant | None = None
 
@@ -82,8 +84,24 @@ class Jury:
         current = self.belief.epoch if self.belief else 0
         return any(each.is_changing and each.epoch >= current for each in self._claims.values())
 
+    @property
+    def is_vacant(self) -> bool:
+        """Whether a majority says that nobody is in service."""
+        return len(self._vacant) >= self.majority
+
+    def vacate(self, sentinel: Address) -> None:
+        """Take it that a Sentinel finds nobody in service now: a change is under way.
+
+        It says nothing of who was, so it never makes a belief.
+        """
+        self._vacant.add(sentinel)
+        claim = self._claims.get(sentinel)
+        if claim is not None:
+            self._claims[sentinel] = Claim(claim.primary, claim.epoch, is_changing=True)
+
     def forget(self, sentinel: Address) -> None:
         """Take it that a Sentinel can say nothing now: its doubts no longer count."""
+        self._vacant.discard(sentinel)
         claim = self._claims.get(sentinel)
         if claim is not None and claim.is_changing:
             self._claims[sentinel] = Claim(claim.primary, claim.epoch)
@@ -92,6 +110,7 @@ class Jury:
         """Take it that these are the Sentinels from now on."""
         self.size = len(sentinels)
         self._claims = {each: said for each, said in self._claims.items() if each in sentinels}
+        self._vacant &= sentinels
 
     def settle(self, primary: Address, epoch: int, order: int) -> Belief:
         """Believe what somebody else found out who was entitled to, such as our predecessor."""
@@ -101,6 +120,7 @@ class Jury:
 
     def hear(self, now: Instant, sentinel: Address, claim: Claim) -> Belief | None:
         """Take a claim; return the new belief if it changes ours, else None."""
+        self._vacant.discard(sentinel)
         self._claims[sentinel] = claim
         if self.belief is None:
             if self.heard < self.majority:

@@ -3,7 +3,8 @@
 import json
 from typing import Final
 
-from everfly.endpoint.keys import SECTIONS, Setting
+from everfly.endpoint.key_sections import Setting
+from everfly.endpoint.keys import SECTIONS
 from everfly.endpoint.metric_families import FAMILIES
 
 _HEAD: Final = """\

@@ -216,7 +216,7 @@ class Follower:
     def _start_taps(self) -> None:
         assert self._tasks is not None, "it runs"
         settings = self._settings
-        handlers = TapHandlers(self._on_claim, self._on_told, self._on_silence)
+        handlers = TapHandlers(self._on_claim, self._on_told, self._on_vacancy, self._on_silence)
         for address in settings.sentinels:
             tap = Tap(address, settings.group, settings.of_sentinels, handlers)
             self._taps[address] = tap
@@ -246,6 +246,14 @@ class Follower:
                 f"{self._jury.heard} of {self._jury.size} Sentinels have answered; "
                 f"{self._jury.majority} must, before commands go anywhere"
             )
+        self._signal()
+
+    def _on_vacancy(self, tap: Tap) -> None:
+        self._jury.vacate(tap.address)
+        if self._jury.belief is None:
+            self.trouble = f"the Sentinel {tap.address} says that nobody is in service"
+        elif self._jury.is_vacant:
+            self._announce(f"nobody is in service, says the Sentinel {tap.address}")
         self._signal()
 
     def _on_silence(self, tap: Tap) -> None:

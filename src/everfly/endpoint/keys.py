@@ -5,25 +5,19 @@ Help, documentation and the configuration of the data plane come from this table
 (`everfly.endpoint.handover`).
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
+from everfly.endpoint.key_sections import Section
 from everfly.runtime.setting_forms import (
     Flag,
-    Form,
     ListenAddress,
     Listeners,
     Networks,
     Places,
     Text,
-    Value,
     Whole,
     Word,
 )
-from everfly.runtime.setting_table import Key
-
-PREFIX: Final = "EVERFLY_ENDPOINT"
-"""Of variables: a Sentinel on the same machine has words of the same names."""
 
 SENTINEL_PORT: Final = 26_379
 MS: Final = "milliseconds"
@@ -32,35 +26,9 @@ GIB: Final = 1_073_741_824
 MIB: Final = 1_048_576
 COUNT_MAX: Final = 10_000_000
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting of an endpoint, and where it goes."""
-
-    key: Key
-    is_live: bool = False
-    """Whether a reload takes it over."""
-    plane: str = ""
-    """Where in the data plane's configuration it stands, such as `hold.window_ms`; empty: it is
-    for the control alone."""
-
-
-@dataclass(slots=True)
-class _Section:
-    title: str
-    settings: list[Setting] = field(default_factory=list)
-
-    def add(self, name: str, form: Form, default: Value, why: str, *, to: str = "") -> None:
-        self.settings.append(Setting(Key(name, form, default, why, prefix=PREFIX), plane=to))
-
-    def add_live(self, name: str, form: Form, default: Value, why: str) -> None:
-        key = Key(name, form, default, why, prefix=PREFIX)
-        self.settings.append(Setting(key, is_live=True))
-
-
 _FILE: Final = Text("a path, relative to the settings file")
 
-_clients = _Section("Where clients connect")
+_clients = Section("Where clients connect")
 _clients.add(
     "listen",
     Listeners(),
@@ -97,7 +65,7 @@ _clients.add(
     "closed. From all others such a header is an error.",
 )
 
-_group = _Section("Which group")
+_group = Section("Which group")
 _group.add(
     "mode",
     Word(("sentinels", "pushed")),
@@ -138,7 +106,7 @@ _group.add(
     to="upstream_tls.name",
 )
 
-_change = _Section("When the primary changes")
+_change = Section("When the primary changes")
 _change.add(
     "window_ms",
     Whole(1, HOUR_MS, MS),
@@ -220,7 +188,7 @@ _change.add(
     to="hold.release_concurrency",
 )
 
-_durable = _Section("Durable replies")
+_durable = Section("Durable replies")
 _durable.add(
     "acks",
     Whole(0, 64, "replicas"),
@@ -245,7 +213,7 @@ _durable.add(
     to="acks.otherwise",
 )
 
-_reads = _Section("Reading from replicas")
+_reads = Section("Reading from replicas")
 _reads.add(
     "replicas_lag_bytes",
     Whole(0, 1 << 40, "bytes (Dragonfly: journal entries)"),
@@ -269,7 +237,7 @@ _reads.add(
     to="read.zone",
 )
 
-_limits = _Section("Limits")
+_limits = Section("Limits")
 for _name, _form, _default, _why in (
     ("connections", Whole(1, COUNT_MAX), 50_000, "Clients at the same time; more are refused."),
     ("connections_per_address", Whole(0, COUNT_MAX), 0, "The same from one address. 0: no limit."),
@@ -322,7 +290,7 @@ _limits.add(
     "allow_debug", Flag(), False, "Let DEBUG pass, which can stop an instance.", to="allow_debug"
 )
 
-_upstream = _Section("Towards instances")
+_upstream = Section("Towards instances")
 _upstream.add(
     "workers",
     Whole(0, 256, "threads"),
@@ -353,7 +321,7 @@ _upstream.add(
     to="upstream.silent_ms",
 )
 
-_process = _Section("This process")
+_process = Section("This process")
 _process.add(
     "admin",
     ListenAddress(),
@@ -367,6 +335,20 @@ _process.add_live(
     "A file with the token (`Authorization: Bearer ...`) that changes need, and all but health and "
     "metrics. Without one `admin` must be a loopback address, and whoever is on this machine may "
     "do everything.",
+)
+_process.add(
+    "probes",
+    ListenAddress(),
+    "",
+    "Where health and metrics alone are served over HTTP, for whoever can connect and without a "
+    "token. Default: nowhere but at `admin`.",
+)
+_process.add(
+    "reloads_on_change",
+    Flag(),
+    False,
+    "Reload when a file of certificates, passwords or tokens is replaced: for platforms that swap "
+    "mounted secrets and send no signal.",
 )
 _process.add(
     "restart_socket",

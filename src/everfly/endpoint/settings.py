@@ -95,6 +95,18 @@ class EndpointSettings:
         return value if isinstance(value, HostPort) else None
 
     @property
+    def probes(self) -> HostPort | None:
+        """Where to serve health and metrics to anybody; None: nowhere."""
+        value = self.values["probes"]
+        return value if isinstance(value, HostPort) else None
+
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """Paths of all files with certificates, passwords and tokens."""
+        names = (name for name in self.values if name.endswith("_file"))
+        return tuple(path for path in map(self.path, names) if path)
+
+    @property
     def has_replicas_listener(self) -> bool:
         """Whether clients can read from replicas."""
         return bool(self.texts("replicas_listen") or self.texts("tls_replicas_listen"))

@@ -81,6 +81,16 @@ class Site:
         except _Refused as refused:
             return _json({"error": str(refused)}, refused.status)
 
+    async def respond_to_anybody(self, request: Request) -> Response:
+        """Answer one request of whoever can connect: whether it works, and how much."""
+        if request.is_post or request.path not in OPEN_PATHS:
+            there = " ".join(sorted(OPEN_PATHS))
+            return _json({"error": f"nothing here; there is {there}"}, HTTPStatus.NOT_FOUND)
+        try:
+            return await self._handler(request)(request)
+        except _Refused as refused:
+            return _json({"error": str(refused)}, refused.status)
+
     def _handler(self, request: Request) -> "_Handler":
         handlers = self._posts() if request.is_post else self._gets()
         found = handlers.get(request.path)

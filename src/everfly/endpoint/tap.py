@@ -64,6 +64,8 @@ class TapHandlers:
 
     on_claim: Callable[["Tap", Claim], None]
     on_told: Callable[["Tap", Told], None]
+    on_vacancy: Callable[["Tap"], None]
+    """It knows the group, and names nobody."""
     on_silence: Callable[["Tap"], None]
     """It cannot be asked any more; once for each time."""
 
@@ -108,14 +110,17 @@ class Tap:
                 await self._note_silence(str(error))
             else:
                 self.error = ""
-                self._handlers.on_claim(self, claim)
+                if claim is None:
+                    self._handlers.on_vacancy(self)
+                else:
+                    self._handlers.on_claim(self, claim)
             try:
                 async with asyncio.timeout(POLL_S):
                     await self._wanted.wait()
             except TimeoutError:
                 pass
 
-    async def _ask(self) -> Claim:
+    async def _ask(self) -> Claim | None:
         client = self._client
         if client is None or not client.is_usable:
             if client is not None:
@@ -177,8 +182,8 @@ def concerns(told: Told, group: str) -> bool:
     return group in (words[5:6] if words[4:5] == ["@"] else words[1:2])
 
 
-def claim_of(sentinel: Address, group: str, fields: Reply, place: Reply) -> Claim:
-    """Return what the two answers say. Raises Unavailable, RemoteError.
+def claim_of(sentinel: Address, group: str, fields: Reply, place: Reply) -> Claim | None:
+    """Return what the two answers say; None: nobody is in service. Raises Unavailable, RemoteError.
 
     The place is asked for beside the fields, because in a failover that is under way it is already
     the promoted replica, and `config-epoch` that of the failover.
@@ -194,8 +199,9 @@ def claim_of(sentinel: Address, group: str, fields: Reply, place: Reply) -> Clai
             if number is not None and 0 < number < 65_536:
                 is_changing = bool(CHANGING.intersection(told.get("flags", "").split(",")))
                 return Claim(Address(to_text(host), number), epoch, is_changing)
-        case None:
-            raise Unavailable(f"the Sentinel {sentinel} names no primary of `{group}`")
+        case None if told:
+            # Genuine Sentinels go on naming the old one; a front of Kubernetes names nobody.
+            return None
     raise RemoteError(f"{sentinel} answers like no Sentinel")
 
 
