@@ -42,6 +42,8 @@ class Extras:
     """With which data it begins; None: with none."""
     services: ServiceWishes = ServiceWishes()
     monitoring: MonitoringWish = MonitoringWish()
+    live_settings: bool = False
+    """Settings that an instance can change while it runs are changed so, without a restart."""
     spreads: bool | None = None
     """Pods apart by default; None: where the data store is made anew."""
 
@@ -66,5 +68,6 @@ def read_extras(fields: Fields | None) -> Extras:
         restore=read_restore(restore) if restore is not None else None,
         services=read_services(fields.part("services")),
         monitoring=read_monitoring(fields.part("monitoring")),
+        live_settings=fields.flag("liveSettings"),
         spreads=fields.flag("defaultSpread") if fields.has("defaultSpread") else None,
     )

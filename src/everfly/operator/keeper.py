@@ -230,6 +230,7 @@ class Keeper:
             inventory.host,
             inventory.sees_hosts,
             self._tools.statements(),
+            live=self._chores.report().settled if spec and spec.extras.live_settings else None,
         )
 
     def _watch(self, pods: tuple[PodSight, ...]) -> None:

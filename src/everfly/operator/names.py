@@ -41,6 +41,8 @@ SERVES: Final = "true"
 ANNOTATION_LED_BY: Final = "operator.dragonflydb.io/masterIP"
 ANNOTATION_SECRETS: Final = "everfly.dev/secrets"
 """On a pod: `SECRET/VERSION ...` of the mounted Secrets that changed since it started."""
+ANNOTATION_LIVE: Final = "everfly.dev/live-settings"
+"""On a pod: what its settings were before they were changed while it ran, as JSON."""
 GATE: Final = "dragonflydb.io/replication-ready"
 
 SWITCH_TO: Final = "everfly.dev/switchover"

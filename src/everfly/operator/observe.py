@@ -4,7 +4,7 @@ Rules: an instance is a pod of the StatefulSet that the resource owns, not whoev
 what people ask for is read from the resource as it is now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,8 @@ class Observation:
     sees_hosts: bool
     statements: tuple[Statement, ...] = ()
     """What another operator says of primaries that it does not reach."""
+    live: Mapping[str, bool] | None = None
+    """Incarnation -> whether it has the newest settings without a restart; None: not asked for."""
 
 
 def is_ours(pod: PodSight, store: StoreSight, owned_set: SetSight | None) -> bool:
@@ -91,7 +93,7 @@ def _member(seen: Observation, pod: PodSight) -> Member:
         ordinal=ordinal_of(pod.name),
         address=Address(pod.ip, names.ADMIN_PORT) if pod.ip else None,
         zone=host.zone if host is not None else "",
-        incarnation=f"{pod.uid}/{pod.restarts}",
+        incarnation=_incarnation(pod),
         facts=reading.facts,
         contact=reading.contact,
         link_down_since=reading.link_down_since,
@@ -101,7 +103,7 @@ def _member(seen: Observation, pod: PodSight) -> Member:
         is_terminating=pod.is_terminating,
         is_host_ready=_is_host_ready(seen, pod, host),
         is_host_leaving=host is not None and host.is_leaving,
-        is_current=_is_current(seen.owned_set, pod),
+        is_current=_is_current(seen, pod),
         is_fenced=pod.name in fenced_names(seen.store),
         is_process_gone=pod.is_process_gone,
         applied_at=reading.applied_at,
@@ -135,7 +137,15 @@ def _is_host_ready(seen: Observation, pod: PodSight, host: HostSight | None) -> 
     return not (pod.is_ready and not pod.is_pod_ready and not is_gated)
 
 
-def _is_current(owned_set: SetSight | None, pod: PodSight) -> bool:
+def _incarnation(pod: PodSight) -> str:
+    return f"{pod.uid}/{pod.restarts}"
+
+
+def _is_current(seen: Observation, pod: PodSight) -> bool:
+    owned_set = seen.owned_set
     if owned_set is None or owned_set.observed_generation < owned_set.generation:
         return True  # which revision is wanted is not known yet
+    if seen.live is not None:
+        # Until it is judged it stays: a restart cannot be taken back.
+        return seen.live.get(_incarnation(pod), True)
     return not owned_set.update_revision or pod.revision == owned_set.update_revision

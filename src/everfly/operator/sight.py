@@ -1,6 +1,6 @@
 """Turn objects of the API server into the small frozen values that the operator looks at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +44,10 @@ class PodSight:
     is_process_gone: bool
     secrets_seen: str = ""
     """Which versions of which Secrets were noted on it."""
+    args: tuple[str, ...] = ()
+    """Of our container."""
+    live_note: str = ""
+    """What its settings were before they were changed while it ran."""
     serves: bool = False
     """It carries the label by which one Service leads to all that serve."""
     spread: str = ""
@@ -78,6 +82,8 @@ class SetSight:
     """Changes when what was asked for changes."""
     spread: str = ""
     """How its pods are kept apart, as text."""
+    args: tuple[str, ...] = ()
+    """Of our container in the template."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,17 @@ def pod_sight(item: Object) -> PodSight:
         serves=labels.get(names.LABEL_SERVES) == names.SERVES,
         spread=spread_text(part(item, "spec")),
         secrets_seen=(metadata.get("annotations") or {}).get(names.ANNOTATION_SECRETS, ""),
+        args=_args(part(item, "spec")),
+        live_note=(metadata.get("annotations") or {}).get(names.ANNOTATION_LIVE, ""),
     )
+
+
+def _args(spec: JsonObject) -> tuple[str, ...]:
+    for each in objects(spec, "containers"):
+        found = each.get("args")
+        if each.get("name") == names.CONTAINER and isinstance(found, Sequence):
+            return tuple(map(str, found))
+    return ()
 
 
 def _is_process_gone(item: Object, container: JsonObject) -> bool:
@@ -211,6 +227,7 @@ def set_sight(item: Object) -> SetSight:
         ),
         mark=owned_sight(item).mark,
         spread=spread_text(part(spec, "template", "spec")),
+        args=_args(part(spec, "template", "spec")),
     )
 
 

@@ -44,6 +44,8 @@ class Report:
     conditions: tuple[Condition, ...] = ()
     fields: Mapping[str, Json] = field(default_factory=dict)
     """Fields of the status, by name. Each has one chore that writes it."""
+    settled: Mapping[str, bool] = field(default_factory=dict)
+    """Incarnation -> whether it counts as of the newest revision, where a chore judges that."""
 
 
 class Chore(Protocol):

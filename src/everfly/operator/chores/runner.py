@@ -42,12 +42,15 @@ class Chores:
         """Return what all chores reported last, as one."""
         reports = [self._reports[index] for index in sorted(self._reports)]
         fields: dict[str, Json] = {}
+        settled: dict[str, bool] = {}
         for each in reports:
             fields.update(each.fields)
+            settled.update(each.settled)
         return Report(
             tuple(problem for each in reports for problem in each.problems),
             tuple(condition for each in reports for condition in each.conditions),
             fields,
+            settled,
         )
 
     async def run(self) -> None:

@@ -43,6 +43,9 @@ EXTRAS: Final = object_of(
             "Changing it restarts all pods.",
             FLAG,
         ),
+        "liveSettings": says(
+            "Change what instances can change while they run in place of restarting them.", FLAG
+        ),
         "volumeRetention": says(
             "What becomes of volumes that no pod uses any more.",
             object_of(
