@@ -42,6 +42,9 @@ CLAIM: Final = create_namespaced_resource(
     "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"
 )
 EVENT: Final = create_namespaced_resource("", "v1", "Event", "events")
+CONTROLLER_REVISION: Final = create_namespaced_resource(
+    "apps", "v1", "ControllerRevision", "controllerrevisions"
+)
 STATEFUL_SET: Final = create_namespaced_resource("apps", "v1", "StatefulSet", "statefulsets")
 BUDGET: Final = create_namespaced_resource(
     "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"
