@@ -11,10 +11,9 @@ from secrets_stage import Double, double
 
 from everfly.core.group_view import GroupView, Record
 from everfly.core.plan import Decision
-from everfly.operator.chores import settings_live
 from everfly.operator.chores.chore import Work
 from everfly.operator.chores.settings_flags import LIVE, flags_of, is_same, plan_of, size_of
-from everfly.operator.chores.settings_live import LiveSettings, noted_on
+from everfly.operator.chores.settings_live import PATIENCE_S, LiveSettings, noted_on
 from everfly.operator.deeds import Scene
 from everfly.operator.observe import Observation, view_of
 from everfly.operator.sight import PodSight, SetSight, StoreSight
@@ -158,7 +157,8 @@ class _Stage:
             sets=SimpleNamespace(get=lambda _: self.owned), pods=self.cluster
         )
         tools: Any = SimpleNamespace(api=self.cluster, inventory=inventory, events=self.cluster)
-        self.chore = LiveSettings(tools)
+        self.now = 0.0
+        self.chore = LiveSettings(tools, clock=lambda: self.now)
 
     async def tend(self, *, is_on: bool = True, **spec: Any) -> dict[str, bool]:
         """Let it look once, and return its verdicts."""
@@ -260,13 +260,13 @@ async def test_a_flag_that_cannot_be_changed_restarts_and_changes_nothing(instan
 
 
 async def test_an_instance_that_cannot_be_asked_is_waited_for_and_then_restarted(
-    instance: Double, monkeypatch: pytest.MonkeyPatch
+    instance: Double,
 ) -> None:
     stage = _Stage(instance, pod_of("--timeout=0"), set_of("--timeout=9"))
     lost: Any = SimpleNamespace(member=replace(instance.member, facts=None))
     stage.instance = lost
     assert await stage.tend() == {}
-    monkeypatch.setattr(settings_live, "PATIENCE_S", -1.0)
+    stage.now = PATIENCE_S + 1
     assert await stage.tend() == OUTDATED
 
 

@@ -100,10 +100,11 @@ class _Progress:
 
 
 class SecretRotation:
-    """Remembers keyed digests, never values."""
+    """Remembers keyed digests, never values. `clock` counts seconds."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tools = tools
+        self._clock = clock
         self._key = secrets.token_bytes(32)
         self._progress: dict[Wanted, _Progress] = {}
         self._refused: dict[Wanted, str] = {}
@@ -114,7 +115,7 @@ class SecretRotation:
     async def tend(self, work: Work) -> Report:
         """Look at the Secrets when it is time, and at instances that are not known to have them."""
         wanted = wanted_of(work.spec)
-        now = time.monotonic()
+        now = self._clock()
         for each in [one for one in self._progress if one not in wanted]:
             del self._progress[each]
         if not wanted:
@@ -237,7 +238,7 @@ class SecretRotation:
         members = sorted(work.scene.view.members, key=lambda each: each.name == primary)
         for member in members:
             for wanted, progress in self._progress.items():
-                if time.monotonic() - now > ROUND_S:
+                if self._clock() - now > ROUND_S:
                     return
                 is_open = wanted not in self._refused and _is_for(wanted, member)
                 if is_open and member.incarnation not in progress.done:
@@ -246,7 +247,7 @@ class SecretRotation:
     async def _settle_one(self, work: Work, what: tuple[Wanted, Member], goal: Goal) -> None:
         wanted, member = what
         progress = self._progress[wanted]
-        now = time.monotonic()
+        now = self._clock()
         seat = progress.seats.setdefault(member.incarnation, Seat(now))
         pod = work.scene.pods.get(member.name)
         has_changed = progress.changed_at is not None
@@ -289,7 +290,7 @@ class SecretRotation:
                 continue
             if left:
                 pending.append(f"{wanted}: not yet {', '.join(left)}")
-            elif progress.renewed or not progress.is_announced:
+            elif members and (progress.renewed or not progress.is_announced):
                 who = ", ".join(sorted(set(progress.renewed))) or "all instances"
                 self._tools.events.tell(
                     work.scene.store, NORMAL, "SecretRotated", f"{wanted}: in use by {who}"

@@ -12,7 +12,7 @@ judged within a minute is restarted as well.
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,10 +64,11 @@ class _Trial:
 
 
 class LiveSettings:
-    """Remembers verdicts by the incarnation of an instance."""
+    """Remembers verdicts by the incarnation of an instance. `clock` counts seconds."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tools = tools
+        self._clock = clock
         self._verdicts: dict[str, tuple[_Case, bool]] = {}
         self._since: dict[str, tuple[_Case, float]] = {}
         self._templates: dict[str, JsonObject | None] = {}
@@ -104,7 +105,7 @@ class LiveSettings:
         self._verdicts.pop(key, None)
         began = self._since.get(key)
         if began is None or began[0] != case:
-            began = self._since[key] = case, time.monotonic()
+            began = self._since[key] = case, self._clock()
         verdict: bool | None = None
         try:
             verdict = await self._judged(work, trial)
@@ -116,7 +117,7 @@ class LiveSettings:
         except EverflyError as error:
             store = work.scene.store
             log.warning("%s/%s: settings: %s", store.namespace, store.name, error)
-        if verdict is None and time.monotonic() - began[1] > PATIENCE_S:
+        if verdict is None and self._clock() - began[1] > PATIENCE_S:
             verdict = False
         if verdict is not None:
             self._verdicts[key] = case, verdict
