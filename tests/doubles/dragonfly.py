@@ -201,7 +201,10 @@ class Dragonfly(Commands):
                 "uptime_in_seconds": int(time.monotonic() - self.started),
             },
             "Clients": {"connected_clients": len(self.connections)},
-            "Memory": {"maxmemory": self.config["maxmemory"]},
+            "Memory": {
+                "used_memory": 1_000_000 + 100 * len(self.dataset.data),
+                "maxmemory": self.config["maxmemory"],
+            },
             "Replication": self.replication(),
             "Keyspace": {"db0": f"keys={len(self.dataset.data)},expires=0,avg_ttl=-1"},
         }

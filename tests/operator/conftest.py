@@ -21,7 +21,7 @@ from lightkube import Client
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace
 
-from everfly.operator.crd import definition_text, without_rules
+from everfly.operator.crd import BACKUP_FILES, FILE, definition_text, without_rules
 
 GROUP = "kubernetes"
 TEST_S = 240
@@ -49,8 +49,9 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := missing():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("kubernetes")
-    definition = without_rules(yaml.safe_load(definition_text()))
-    cluster = Cluster(folder / "cluster", Shape(definitions=[definition]))
+    texts = [definition_text(file) for file in (FILE, *BACKUP_FILES)]
+    definitions = [without_rules(yaml.safe_load(text)) for text in texts]
+    cluster = Cluster(folder / "cluster", Shape(definitions=definitions))
     try:
         yield cluster.start()
     except OutOfReachError as error:

@@ -15,8 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "doubles"))
 
 from double_wire import Connection, Error, Status
-from dragonfly import Dragonfly, Exit, read_flags
+from dragonfly import Exit, read_flags
 from dragonfly_settings import SETTINGS, accepts, plain
+from dragonfly_snapshots import Snapshots
 from dragonfly_users import DEFAULT, User, default_user, users_of
 
 PASSWORD = "DFLY_requirepass"
@@ -31,7 +32,7 @@ DEFAULTS = {
 }
 
 
-class DragonflyPod(Dragonfly):
+class DragonflyPod(Snapshots):
     """A Dragonfly in a pod."""
 
     def __init__(self, flags: dict[str, str]) -> None:
@@ -152,12 +153,6 @@ class DragonflyPod(Dragonfly):
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def do_save(self, _: Connection) -> object:
-        self.save()
-        return Status("OK")
-
-    do_bgsave = do_save
-
     def do_info(self, connection: Connection, *sections: bytes) -> object:
         parts = [*str(super().do_info(connection)).split("# ")[1:], self.persistence()]
         wanted = {each.decode().upper() for each in sections} - {"ALL", "EVERYTHING", "DEFAULT"}
@@ -166,24 +161,6 @@ class DragonflyPod(Dragonfly):
             for part in parts
             if not wanted or part.split("\r\n", 1)[0].upper() in wanted
         )
-
-    def persistence(self) -> str:
-        fields = {
-            "current_snapshot_perc": 0,
-            "current_save_keys_processed": 0,
-            "current_save_keys_total": 0,
-            "last_success_save": int(self.saved_at),
-            "last_saved_file": self.file or "",
-            "last_success_save_duration_sec": 0,
-            "loading": 0,
-            "saving": 0,
-            "current_save_duration_sec": 0,
-        }
-        return "Persistence\r\n" + "".join(f"{key}:{value}\r\n" for key, value in fields.items())
-
-    @property
-    def saved_at(self) -> float:
-        return self.file.stat().st_mtime if self.file and self.file.exists() else 0
 
     async def do_doubletakeover(
         self, connection: Connection, seconds: bytes, port: bytes
@@ -194,6 +171,15 @@ class DragonflyPod(Dragonfly):
             # One that was taken over ends without a snapshot.
             self.config["dbfilename"] = ""
             raise
+
+    async def listen(self, port: int) -> None:
+        """Serve a port; `bind` is that of the data port alone."""
+        bind, own = self.flags["bind"], self.flags.get("admin_bind", "0.0.0.0")
+        self.flags["bind"] = own if port == self.admin_port else bind
+        try:
+            await super().listen(port)
+        finally:
+            self.flags["bind"] = bind
 
     def tls_for(self, _port: int) -> ssl.SSLContext | None:
         return None if _port == self.admin_port else self.tls

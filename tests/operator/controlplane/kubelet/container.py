@@ -85,14 +85,16 @@ class Container:
         self._is_stopping = False
 
     async def keep_running(self) -> None:
-        """Start it, and again after each end, later each time."""
+        """Start it, and again after each end, later each time, unless its pod says never."""
+        is_once = self._around.pod["spec"].get("restartPolicy") == "Never"
         backoff = self._around.settings.backoff_s
         delay = backoff
         while True:
             await self.run_once()
-            if self._is_stopping:
+            has_ended = "terminated" in self.state.now
+            if self._is_stopping or (is_once and has_ended):
                 return
-            if "terminated" in self.state.now:
+            if has_ended:
                 self.state.restarts += 1
                 await self._set(waiting={"reason": "CrashLoopBackOff"})
             await asyncio.sleep(delay)

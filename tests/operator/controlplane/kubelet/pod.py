@@ -167,7 +167,7 @@ class RunningPod:
         have = self._have()
         gates = [gate["conditionType"] for gate in spec.get("readinessGates", [])]
         status = {
-            "phase": "Running" if is_running else "Pending",
+            "phase": self._over() or ("Running" if is_running else "Pending"),
             "hostIP": GATEWAY,
             "podIP": self.network.address,
             "podIPs": [{"$patch": "replace"}, {"ip": self.network.address}],
@@ -180,6 +180,13 @@ class RunningPod:
             "ContainersReady": are_ready,
             "Ready": are_ready and all(have.get(gate) == "True" for gate in gates),
         }
+
+    def _over(self) -> str:
+        """Return the phase of a pod whose containers have ended for good, or an empty text."""
+        ends = [each.state.now.get("terminated") for each in self._containers]
+        if self.pod["spec"].get("restartPolicy") != "Never" or not ends or None in ends:
+            return ""
+        return "Succeeded" if all(end["exitCode"] == 0 for end in ends) else "Failed"
 
     def _have(self) -> dict[str, str]:
         conditions = self.pod.get("status", {}).get("conditions") or []
