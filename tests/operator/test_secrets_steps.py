@@ -10,6 +10,7 @@ from secrets_stage import Double, double
 from everfly.core.model import Address
 from everfly.errors import RemoteError, SettingsError, Unavailable
 from everfly.operator.chores.secrets_steps import (
+    LOADS_MAX,
     LOADS_S,
     RELOADS_S,
     Goal,
@@ -95,6 +96,39 @@ async def test_users_are_read_again_once_the_copy_of_the_file_is_the_new_one(
         assert await settle_users(instance.member, goal, later, seat)
         assert lets_in(instance, "shop", "two")
         assert not lets_in(instance, "shop", "one")
+
+
+async def test_other_rules_of_known_users_are_read_again_too(tmp_path: Path) -> None:
+    file = tmp_path / "acl"
+    write(file, SHOP)
+    with double(tmp_path, f"--aclfile={file}", password="pass") as instance:
+        poorer = SHOP.replace("+@all", "+get")
+        goal = Goal(b"pass", users_of_file(poorer.encode()), is_file_of_users=True)
+        seat = Seat(0.0)
+        due = Moment(LOADS_S[0], has_changed=True)
+        assert not await settle_users(instance.member, goal, due, seat)
+        write(file, poorer)
+        due = Moment(LOADS_S[1], has_changed=True)
+        assert await settle_users(instance.member, goal, due, seat)
+        assert "+get" in str(instance.admin("ACL", "LIST"))
+
+
+async def test_a_file_that_never_becomes_the_wanted_one_is_left_at_that_and_told(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "acl"
+    write(file, SHOP)
+    with double(tmp_path, f"--aclfile={file}", password="pass") as instance:
+        goal = Goal(b"pass", users_of_file(OTHER.encode()), is_file_of_users=True)
+        seat = Seat(0.0)
+        readings = 0
+        is_done = False
+        while not is_done:
+            due = Moment(seat.next_at or LOADS_S[0], has_changed=True)
+            is_done = await settle_users(instance.member, goal, due, seat)
+            readings += 1
+        assert readings == LOADS_MAX
+        assert "lists other users" in seat.note
 
 
 async def test_reading_users_opens_no_door_for_the_default_user(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 An instance lists of a password the first 15 digits of its SHA-256, in no order. Rules: a file with
 a line that no instance would take is refused with the number of the line, never with its words; who
-may come in (names, on or off, passwords, keys, channels) is compared apart from which commands they
-may use, because instances of other versions list commands differently.
+may come in (names, on or off, passwords) is compared apart from what they may do then (keys,
+channels, commands), which instances of other versions list differently.
 
 Source: `AclFamily::List`, `MaterializeFileContents`, `ParseAclSetUser`,
 dragonfly/src/server/acl/acl_family.cc (1.40).
@@ -43,9 +43,14 @@ class User:
     commands: tuple[str, ...]
 
     @property
-    def access(self) -> tuple[object, ...]:
-        """All but the commands."""
-        return self.is_on, self.passwords, self.needs_no_password, self.keys, self.channels
+    def entry(self) -> tuple[object, ...]:
+        """How it may come in."""
+        return self.is_on, self.passwords, self.needs_no_password
+
+    @property
+    def rules(self) -> tuple[object, ...]:
+        """What it may do then."""
+        return self.keys, self.channels, self.commands
 
 
 Users = dict[str, User]
@@ -147,16 +152,16 @@ class Difference:
     """Users that are missing, or may come in otherwise than the file says."""
     extra: tuple[str, ...]
     """Users that the file does not name."""
-    commands: tuple[str, ...]
-    """Users whose commands are listed otherwise."""
+    rules: tuple[str, ...]
+    """Users whose keys, channels or commands are listed otherwise."""
 
     @property
     def is_none(self) -> bool:
         """Whether there is none."""
-        return not (self.wrong or self.extra or self.commands)
+        return not (self.wrong or self.extra or self.rules)
 
     @property
-    def is_of_access(self) -> bool:
+    def is_of_entry(self) -> bool:
         """Whether somebody may come in who should not, or the other way round."""
         return bool(self.wrong or self.extra)
 
@@ -166,12 +171,10 @@ def difference(file: Users, listed: Users) -> Difference:
     wrong = [
         name
         for name, user in file.items()
-        if name not in listed or listed[name].access != user.access
+        if name not in listed or listed[name].entry != user.entry
     ]
     extra = [name for name in listed if name not in file and name != DEFAULT]
-    commands = [
-        name
-        for name, user in file.items()
-        if name in listed and listed[name].commands != user.commands
+    rules = [
+        name for name, user in file.items() if name in listed and listed[name].rules != user.rules
     ]
-    return Difference(tuple(sorted(wrong)), tuple(sorted(extra)), tuple(sorted(commands)))
+    return Difference(tuple(sorted(wrong)), tuple(sorted(extra)), tuple(sorted(rules)))

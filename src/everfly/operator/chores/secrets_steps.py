@@ -22,6 +22,8 @@ users. A platform renews mounted files at once when a pod changes; where it does
 takes up to a period of the kubelet and one of its cache, a minute each."""
 LOAD_LATE_S: Final = 600.0
 """Between readings after all of these were in vain."""
+LOADS_MAX: Final = len(LOADS_S) + 3
+"""After which it is left at that and told: readings that change nothing only cut connections."""
 RELOADS_S: Final = (3.0, 15.0, 60.0, 120.0)
 """When the authority of clients is read again: nobody can ask whether it was. It cuts nobody."""
 CERTIFICATE_S: Final = 2.0
@@ -115,15 +117,14 @@ async def settle_users(member: Member, goal: Goal, moment: Moment, seat: Seat) -
     await orders.load_users(goal.password if is_ours else None)
     after = await orders.users()
     found = difference(goal.users, after)
-    # Other commands than we would list, and others than before: it read the new file.
+    # Rules in other words than ours, and in others than before: it read the new file.
     is_read = after != before or seat.readings + 1 >= len(LOADS_S)
-    if found.is_none or (not found.is_of_access and is_read):
-        seat.note = ""
+    if found.is_none or (not found.is_of_entry and is_read):
         return True
     _plan_next(seat, moment, LOADS_S, LOAD_LATE_S)
     if seat.readings >= len(LOADS_S):
-        seat.note = f"{member.name} read its file {seat.readings} times and has other users"
-    return False
+        seat.note = f"{member.name} read its file {seat.readings} times and lists other users"
+    return seat.readings >= LOADS_MAX
 
 
 async def settle_certificate(member: Member, goal: Goal, moment: Moment, seat: Seat) -> bool:
