@@ -27,7 +27,12 @@ PROGRAMS: Final = {
 }
 """Name on the command line -> module and its click command."""
 
-EXTRAS: Final = {"lightkube": "operator", "httpx2": "operator", "yaml": "operator"}
+EXTRAS: Final = {
+    "cronsim": "operator",
+    "lightkube": "operator",
+    "httpx2": "operator",
+    "yaml": "operator",
+}
 """Module that only some programs need -> the extra of the package that brings it."""
 
 
