@@ -30,6 +30,9 @@ class Commands:
     def feed_replicas(self, command: list[bytes]) -> None:
         raise NotImplementedError
 
+    def http_answer(self, path: str) -> bytes:
+        raise NotImplementedError
+
     async def answer(self, connection: Connection, command: list[bytes]) -> object:
         try:
             return await self.execute(connection, command)
@@ -49,6 +52,10 @@ class Commands:
     async def execute(self, connection: Connection, command: list[bytes]) -> object:
         name, args = command[0].decode(errors="replace").upper(), command[1:]
         self.check_allowed(connection, name)
+        if name == "GET" and args and args[-1].startswith(b"HTTP/"):
+            connection.writer.write(self.http_answer(args[0].decode(errors="replace")))
+            connection.writer.close()
+            return NotImplemented
         if connection.queued is not None and name not in ("EXEC", "DISCARD", "MULTI"):
             connection.queued.append(command)
             return Status("QUEUED")

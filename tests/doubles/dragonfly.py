@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+import double_metrics
 from double_commands import VERSION, Commands
 from double_wire import BULK_MAX, Connection, Error, Status, commands, encode
 
@@ -182,6 +183,9 @@ class Dragonfly(Commands):
             async with asyncio.timeout(timeout_s), self.changed:
                 await self.changed.wait_for(lambda: acked() >= count)
         return acked()
+
+    def http_answer(self, path: str) -> bytes:
+        return double_metrics.answer(self, path)
 
     def do_role(self, _: Connection) -> object:
         if self.primary is not None:

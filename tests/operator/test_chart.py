@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from everfly.operator import metrics
+from everfly.operator.backups import metrics as backups
 from everfly.operator.crd import definition_text
 from everfly.wire.exposition import Family, Kind
 
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "everfly-operator"
 PLAIN = ROOT / "deploy" / "kubernetes" / "everfly-operator.yaml"
 GOLDEN = Path(__file__).parent / "golden"
+DOUBLES_METRICS = ROOT / "tests" / "doubles" / "double_metrics.py"
+"""What an instance serves, as far as dashboards look at it."""
 NAMESPACE = "everfly-operator-system"
 PLAIN_VALUES = {"rbacProxy": {"enabled": False}, "crds": {"keep": False}}
 HEAD = f"""\
@@ -86,6 +89,7 @@ EVERY_VALUE: dict[str, Any] = {
     "crds": {"annotations": {"note": "x"}},
     "dragonflyImage": "registry.example/dragonfly:v1",
     "additionalLabels": {"team": "data"},
+    "monitoring": {"namespace": "where-prometheus-runs"},
     "imagePullSecrets": [{"name": "registry"}],
     "podAnnotations": {"note": "pod"},
     "podLabels": {"note": "pod"},
@@ -305,13 +309,28 @@ def test_everything_is_named_after_a_release_of_another_name() -> None:
     assert {"other-everfly-operator", "other-everfly-operator-manager"} <= names
 
 
+def dashboards() -> dict[str, str]:
+    """Return the dashboards of the chart, by their file."""
+    maps = [each for each in objects(render(EVERY_VALUE)) if each["kind"] == "ConfigMap"]
+    return {file: text for each in maps for file, text in each.get("data", {}).items()}
+
+
 @needs_helm
-def test_the_dashboard_shows_metrics_that_the_operator_has() -> None:
-    found = one(objects(render(EVERY_VALUE)), "ConfigMap")
-    dashboard = json.loads(found["data"]["everfly-operator.json"])
-    shown = set(re.findall(r"everfly_operator_\w+", json.dumps(dashboard)))
-    families = [each for each in vars(metrics).values() if isinstance(each, Family)]
-    known = {each.name for each in families}
-    known |= {f"{each.name}_bucket" for each in families if each.kind is Kind.HISTOGRAM}
-    assert shown <= known
-    assert len(shown) >= 8
+def test_the_dashboards_show_metrics_that_there_are() -> None:
+    found = {file: text for file, text in dashboards().items() if file.endswith(".json")}
+    assert set(found) >= {"everfly-operator.json", "dragonfly-data-store.json"}
+    known = {each.name for each in families()}
+    known |= {f"{each.name}_bucket" for each in families() if each.kind is Kind.HISTOGRAM}
+    for text in found.values():
+        shown = set(re.findall(r"everfly_operator_\w+", json.dumps(json.loads(text))))
+        assert shown <= known
+        assert len(shown) >= 5
+    shown = set(re.findall(r"dragonfly_\w+", found["dragonfly-data-store.json"]))
+    served = set(re.findall(r'family\(\s*"(\w+)"', DOUBLES_METRICS.read_text()))
+    assert len(shown) >= 10
+    assert shown <= {f"dragonfly_{name}" for name in served}
+
+
+def families() -> list[Family]:
+    return [each for module in (metrics, backups) for each in vars(module).values()
+            if isinstance(each, Family)]  # fmt: skip

@@ -52,6 +52,12 @@ BUDGET: Final = create_namespaced_resource(
 NETWORK_POLICY: Final = create_namespaced_resource(
     "networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"
 )
+POD_MONITOR: Final = create_namespaced_resource(
+    "monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"
+)
+PROMETHEUS_RULE: Final = create_namespaced_resource(
+    "monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"
+)
 LEASE: Final = create_namespaced_resource("coordination.k8s.io", "v1", "Lease", "leases")
 NODE: Final = create_global_resource("", "v1", "Node", "nodes")
 

@@ -83,7 +83,9 @@ class Operator:
             me = (settings.own_pod or candidate.identity, settings.own_host)
             self._witness = Witness(self._api, home, me, self._lease, self._living)
         self._around = Around(
-            default_image=settings.image, operator_namespace=settings.own_namespace
+            default_image=settings.image,
+            metrics_namespace=settings.metrics_namespace,
+            operator_namespace=settings.own_namespace,
         )
         self._keepers: dict[Key, tuple[Keeper, asyncio.Task[None]]] = {}
         self._fresh: asyncio.Queue[Key] = asyncio.Queue()

@@ -81,6 +81,7 @@ def operator(**options: Any) -> None:
             own_namespace=own_namespace_of(os.environ),
             own_pod=os.environ.get("POD_NAME", ""),
             own_host=os.environ.get("NODE_NAME", ""),
+            metrics_namespace=os.environ.get("METRICS_NAMESPACE", ""),
         )
         asyncio.run(run_until_told(settings))
     except EverflyError as error:

@@ -206,7 +206,7 @@ class Keeper:
         if self._spec_of is None or self._spec_of != store.spec:
             self._spec_of = store.spec
             try:
-                self._spec, self._problems = read_spec(store.spec), ()
+                self._spec, self._problems = self._around.completed(read_spec(store.spec)), ()
             except SpecError as error:
                 self._spec, self._problems = None, error.problems
                 if self._lease.holds:

@@ -92,6 +92,8 @@ class Metrics:
         parts.append(FINDINGS.head())
         for key, keeper in keepers:
             found = keeper.decision.findings if keeper.decision is not None else ()
+            if keeper.view is not None and keeper.view.intent.is_hibernated:
+                found = ()  # what sleeps because it was told to lacks nothing
             for kind in sorted({each.kind.value for each in found} - {Finding.HEALTHY.value}):
                 count = sum(each.kind.value == kind for each in found)
                 parts.append(FINDINGS.sample(count, *key, kind))

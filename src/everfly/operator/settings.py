@@ -9,6 +9,8 @@
     POD_NAMESPACE=NAME                  where the operator itself runs
     POD_NAME=NAME                       of its pod: our own. After a restart of its container it
                                         takes its lease back at once instead of after 15 s
+    METRICS_NAMESPACE=NAME              where Prometheus runs: whom data stores that it is told to
+                                        read let in
     NODE_NAME=NAME                      on which machine it runs. A second operator on another one
                                         is a witness for what this one cannot reach
 
@@ -53,6 +55,8 @@ class Settings:
     """Empty: not known."""
     own_pod: str = ""
     """Empty: not known. In one pod one operator runs at a time."""
+    metrics_namespace: str = ""
+    """Where Prometheus runs; empty: not said."""
     own_host: str = ""
     """Its machine; empty: not known."""
 

@@ -6,6 +6,7 @@ holds the lease.
 """
 
 from everfly.operator.chores.chore import Chore
+from everfly.operator.chores.monitoring import Monitoring
 from everfly.operator.chores.restore import Restore
 from everfly.operator.chores.secrets_rotation import SecretRotation
 from everfly.operator.chores.service_labels import ServiceLabels
@@ -17,4 +18,11 @@ from everfly.operator.resources import Around
 
 def all_chores(tools: Tools, around: Around) -> tuple[Chore, ...]:
     """Return the chores of one data store, in the order in which they are tended."""
-    return (Restore(tools, around), LiveSettings(tools), SnapshotTimes(), SecretRotation(tools), ServiceLabels(tools))
+    return (
+        Restore(tools, around),
+        LiveSettings(tools),
+        SnapshotTimes(),
+        SecretRotation(tools),
+        ServiceLabels(tools),
+        Monitoring(tools),
+    )

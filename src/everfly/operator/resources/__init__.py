@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources.disruption import disruption_budget
-from everfly.operator.resources.network_policy import network_policy
+from everfly.operator.resources.network_policy import NAMESPACE_NAME, network_policy
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
 from everfly.operator.resources.probes import probe_config_maps
 from everfly.operator.resources.services import pods_service_name, services
@@ -33,12 +33,33 @@ class Around:
     """The StatefulSet is made now: what can never be changed later can be chosen."""
     is_new: bool = False
     """Nothing of the data store was ever there: no template has to stay as it is."""
+    metrics_namespace: str = ""
+    """Where Prometheus runs; empty: not said."""
     operator_namespace: str = ""
     """Empty: unknown. Then only pods of the resource's own namespace may reach the admin port."""
+
+    def completed(self, spec: Spec) -> Spec:
+        """Return a spec in which Prometheus may read metrics that it is told to read.
+
+        Only where the user names nobody, and only from the namespace that whoever installed the
+        operator gave: who reaches the admin port can do everything with the data.
+        """
+        extras = spec.extras
+        if not self.metrics_namespace or extras.metrics_from or not extras.monitoring.pod_monitor:
+            return spec
+        return replace(spec, extras=replace(extras, metrics_from=(prometheus(self),)))
 
     def image(self, spec: Spec) -> str:
         """Return the image: the resource's, the flag's, the running one, the default."""
         return spec.image or self.default_image or self.running_image or DEFAULT_IMAGE
+
+
+def prometheus(around: Around) -> JsonObject:
+    """Return the pods of Prometheus as a peer of a NetworkPolicy."""
+    return {
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: around.metrics_namespace}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }
 
 
 def desired(spec: Spec, owner: Owner, around: Around) -> list[JsonObject]:

@@ -15,7 +15,7 @@ from everfly.operator.spec import Spec
 
 _OPERATOR_LABELS: Final = {"control-plane": "controller-manager"}
 """What the pods of the operator carry, in both charts."""
-_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 """The label that every namespace has, with its name (since Kubernetes 1.21)."""
 
 
@@ -57,7 +57,7 @@ def peer_of_operator(namespace: str) -> JsonObject:
         "podSelector": {"matchLabels": _OPERATOR_LABELS},
     }
     if namespace:
-        peer["namespaceSelector"] = {"matchLabels": {_NAMESPACE_NAME: namespace}}
+        peer["namespaceSelector"] = {"matchLabels": {NAMESPACE_NAME: namespace}}
     return peer
 
 
