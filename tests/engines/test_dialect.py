@@ -113,6 +113,14 @@ def test_a_dragonfly_restarted_in_a_container_shows_by_its_uptime() -> None:
     assert (before.uptime_s, after.uptime_s) == (2, 0)
 
 
+@pytest.mark.parametrize("engine", [{"dragonfly_version": "df-v1.40.0"}, {"redis_version": "7"}])
+def test_keys_of_all_databases_are_counted_where_any_is_named(engine: dict[str, str]) -> None:
+    told = {"db0": "keys=70,expires=3,avg_ttl=-1", "db12": "keys=5,expires=0", "dbfilename": "dump"}
+    assert dialect.report(engine | told).keys == 75
+    assert dialect.report(engine | {"db0": "hits=4"}).keys == 0
+    assert dialect.report(engine).keys is None
+
+
 def test_bytes_that_are_no_text_make_an_identity_like_any_other() -> None:
     told = fields(DRAGONFLY_SERVER) | {"process_id": "\udcff"}
     assert len(dialect.report(told).run_id) == 40
@@ -123,7 +131,9 @@ def test_a_report_without_a_role_has_none() -> None:
     assert dialect.report({}).role is None
 
 
-KEYS = st.sampled_from([*fields(DRAGONFLY_REPLICA), *fields(REDIS_REPLICA), "slave0", "slave1"])
+KEYS = st.sampled_from(
+    [*fields(DRAGONFLY_REPLICA), *fields(REDIS_REPLICA), "slave0", "slave1", "db0"]
+)
 VALUES = st.one_of(
     st.text(st.characters()),
     st.text(),

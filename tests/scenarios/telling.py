@@ -114,7 +114,7 @@ class Telling:
                 return {"engine": Engine(value)}
             case "run-id" | "history" | "history-before":
                 return {name.replace("-", "_"): "" if number is None else value}
-            case "offset" | "link-down-for" | "uptime-s" | "priority":
+            case "offset" | "link-down-for" | "uptime-s" | "priority" | "keys":
                 field = {"link-down-for": "primary_link_down_for"}.get(name, name)
                 return {field.replace("-", "_"): None if number is None else int(value)}
             case "replicas":

@@ -114,10 +114,16 @@ def _served_until(primary: Instance) -> Instant:
     return primary.commands.ok_pong_at
 
 
-def _preference(replica: Instance) -> tuple[bool, int, int, bool, str]:
-    run_id = replica.run_id.lower()
-    is_astray = lineage.is_astray(replica)
-    return (is_astray, replica.report.priority, -_offset(replica), not run_id, run_id)
+def _preference(replica: Instance) -> tuple[bool, bool, int, int, bool, str]:
+    report, run_id = replica.report, replica.run_id.lower()
+    return (
+        lineage.is_astray(replica),
+        lineage.is_of_an_older_history(replica),
+        report.priority,
+        -_offset(replica),
+        not run_id,
+        run_id,
+    )
 
 
 def _offset(replica: Instance) -> int:

@@ -63,6 +63,8 @@ def _on_restart(turn: Turn, primary: Instance, before: InstanceReport) -> None:
     hand_over.on_primary_restarted(turn, primary.group)
     if not primary.is_reborn:
         primary.former = before
+    primary.restarted_at = turn.now
+    primary.keys_at_restart = primary.report.keys
     for replica in primary.group.replicas.values():
         probing.want_info(turn, replica)
 

@@ -35,10 +35,8 @@ def note_history(turn: Turn, group: Group, report: InstanceReport) -> None:
 
 
 def continues_ours(group: Group, report: InstanceReport) -> bool:
-    """Whether data continue a history of ours, or nothing is known of ours yet."""
-    return not group.histories or not group.histories.keys().isdisjoint(
-        (report.history, report.history_before)
-    )
+    """Whether data continue a history that is known to be ours."""
+    return not group.histories.keys().isdisjoint((report.history, report.history_before))
 
 
 def heir(group: Group) -> Instance | None:
@@ -53,7 +51,7 @@ def heir(group: Group) -> Instance | None:
     found = group.replicas.get(report.primary)
     if found is None or found.report.role is not Role.PRIMARY or found.s_down_since is not None:
         return None
-    return None if is_astray(found) else found
+    return found if continues_ours(group, found.report) and not is_astray(found) else None
 
 
 def is_foreign(turn: Turn, instance: Instance) -> bool:
@@ -100,6 +98,18 @@ def is_astray(replica: Instance) -> bool:
     return replica.is_stale_primary or not continues_ours(group, report)
 
 
+def is_of_an_older_history(replica: Instance) -> bool:
+    """Whether a replica lacks all that its primary wrote since it began its present history.
+
+    Offsets of different histories say nothing about each other.
+    """
+    report, primary = replica.report, replica.group.primary
+    history = primary.report.history
+    return bool(history) and not (
+        primary.is_reborn or history in (report.history, report.history_before)
+    )
+
+
 def judge_restart(turn: Turn, group: Group) -> None:
     """Decide whether a primary that restarted has less than one of its replicas.
 
@@ -110,8 +120,8 @@ def judge_restart(turn: Turn, group: Group) -> None:
     former, report = primary.former, primary.report
     if former is None or not former.history or report.history == former.history:
         return
-    offsets = [
-        replica.report.offset or 0
+    holders = [
+        replica
         for replica in group.replicas.values()
         # Or its data go on from there, as those of one that was promoted do.
         if former.history in (replica.report.history, replica.report.history_before)
@@ -122,10 +132,34 @@ def judge_restart(turn: Turn, group: Group) -> None:
         and replica.s_down_since is None
     ]
     if report.history_before == former.history and report.offset is not None:
-        is_reborn = any(offset > report.offset for offset in offsets)
+        is_reborn = any((holder.report.offset or 0) > report.offset for holder in holders)
     else:
         # It does not continue our history: its replicas would replace theirs by its own.
-        is_reborn = bool(offsets)
+        is_reborn = bool(holders)
+    if is_reborn and _is_accepted(turn, primary, holders):
+        is_reborn = False
+        primary.former = None
+        turn.explain(
+            group,
+            f"{primary.address} is taken for the primary that it was before it restarted",
+            f"no failover since it restarted {turn.now - primary.restarted_at} ms ago",
+            f"it had {primary.keys_at_restart} keys then, no fewer than they",
+        )
     if is_reborn != primary.is_reborn:
         primary.is_reborn = is_reborn
         turn.wake(primary, turn.now)
+
+
+def _is_accepted(turn: Turn, primary: Instance, holders: list[Instance]) -> bool:
+    """Whether a primary that restarted without its history came back with its data all the same.
+
+    Dragonfly begins a new history with each process, and says nothing of what it had read from disk
+    but the number of its keys. Where that was no smaller than what any replica has, and nobody has
+    failed over although there was time for two attempts, clients have written to it for so long
+    that its data are what counts. One that came back with less is never accepted.
+    """
+    keys = primary.keys_at_restart
+    patience = 2 * primary.group.settings.failover_timeout
+    if keys is None or turn.now - primary.restarted_at <= patience:
+        return False
+    return all(holder.report.keys is not None and holder.report.keys <= keys for holder in holders)

@@ -119,6 +119,8 @@ class InstanceReport:
     uptime_s: int | None = None
     """Seconds since the process started. Smaller than before: it restarted, also where `run_id`
     stayed the same (a Dragonfly in a container; see `engines.dragonfly.run_id`)."""
+    keys: int | None = None
+    """How many keys it holds, in all its databases; None: it does not say, or holds none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,10 @@ class Instance(Timed):
     rebooted_at: Instant | None = None
     former: InstanceReport | None = None
     """What a primary said before its last restart."""
+    restarted_at: Instant = Instant(0)
+    """When the first INFO after that restart came."""
+    keys_at_restart: int | None = None
+    """How many keys it had then."""
     is_reborn: bool = False
     """A primary that restarted with less data than its replicas hold: it counts as down."""
     is_stale_primary: bool = False

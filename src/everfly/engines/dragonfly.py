@@ -62,6 +62,7 @@ def report(fields: Mapping[str, str]) -> InstanceReport:
         is_announced=fields.get("replica_announced", "1") != "0",
         hands_over=HandOver.BY_TAKEOVER,
         uptime_s=redis.integer(fields.get("uptime_in_seconds")),
+        keys=redis.keys_of(fields),
     )
 
 

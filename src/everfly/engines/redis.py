@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from everfly.core.model import Address, Engine, HandOver, InstanceReport, Millis, Role
 from everfly.engines.command import Command, EngineBinary, InstanceSpec
+from everfly.wire.info import parse_fields
 
 GRACE_S = 5
 """Seconds before a fresh process hands out its dataset in a full synchronisation. It is also the
@@ -64,6 +65,7 @@ def report(fields: Mapping[str, str], engine: Engine) -> InstanceReport:
         is_announced=fields.get("replica_announced", "1") != "0",
         hands_over=_hand_over_of(fields, engine),
         uptime_s=integer(fields.get("uptime_in_seconds")),
+        keys=keys_of(fields),
     )
 
 
@@ -125,6 +127,16 @@ def integer(text: str | None) -> int | None:
     # Not a pattern, which takes three times as long: it is asked five times for each INFO.
     is_number = len(digits) <= INTEGER_DIGITS_MAX and digits.isascii() and digits.isdecimal()
     return int(text) if is_number else None
+
+
+def keys_of(fields: Mapping[str, str]) -> int | None:
+    """Return how many keys all databases hold together; None when no database is named."""
+    found = None
+    for name, value in fields.items():
+        if name.startswith("db") and name[2:].isdecimal():
+            count = integer(parse_fields(value).get("keys"))
+            found = (found or 0) + (count or 0)
+    return found
 
 
 def known_history(replid: str) -> str:

@@ -59,7 +59,7 @@ class InfoMemory:
         said = (
             known.report
             if known and known.text == text
-            else report(parse_info(sections(text, "Server", "Replication")))
+            else report(parse_info(sections(text, "Server", "Replication", "Keyspace")))
         )
         self._known[address] = KnownInfo(text, said, self._clock())
         if len(self._known) > INFOS_MAX:

@@ -219,6 +219,8 @@ class Deployment:
         for instance in present:
             if instance is primary:
                 continue
+            if self._keeps_what_is_lost(instance, primary):
+                continue
             if instance.follows != primary.address or not instance.link_up:
                 return f"{instance.name} follows {instance.follows}, link up: {instance.link_up}"
         for sentinel in self.sentinels.values():
@@ -230,6 +232,27 @@ class Deployment:
             if said.primary != primary.address:
                 return f"{sentinel.name} names {said.primary}, primary is {primary.address}"
         return self._strayed_users(primary)
+
+    def _keeps_what_is_lost(self, instance: SimInstance, primary: SimInstance) -> bool:
+        """Whether a replica has left its primary, which restarted with less than it has, for good.
+
+        Dragonfly leaves it, where it is told to, so that people can save what it has. Those that
+        notice do not make it copy the loss; they promote it, unless they are outvoted by others
+        that did not notice, as genuine Sentinels do not.
+        """
+        noticing = sum(
+            sentinel.machine is not None
+            and (view := sentinel.machine.group_view(sentinel.now, GROUP)) is not None
+            and view.primary.s_down_for is not None
+            for sentinel in self.ours
+        )
+        return (
+            instance.character.breaks_on_restart
+            and instance.follows == primary.address
+            and instance.replication.has_left
+            and 0 < noticing < max(self.shape.quorum, self.shape.majority)
+            and not set(instance.log).issubset(primary.log)
+        )
 
     def _is_forgotten(self, instance: SimInstance) -> bool:
         """Whether too few Sentinels know of a replica to judge it."""

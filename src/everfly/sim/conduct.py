@@ -60,6 +60,8 @@ class Record:
     life: int = 0
     switched_at: int | None = None
     """When it last moved the group; None: not in this life."""
+    left: dict[Place, int] = field(default_factory=dict)
+    """Primaries from which it has moved the group, and when last."""
     voted: Epoch = Epoch(0)
     voted_at: int | None = None
     began_at: int = 0
@@ -67,6 +69,12 @@ class Record:
     """It said that it is in TILT."""
     tilt_at: int = 0
     """When it last said so."""
+
+    def look_afresh(self, now: int) -> None:
+        """Take it that it looks at everything anew, without a word."""
+        self.was_down |= dict.fromkeys(self.down, now)
+        self.down.clear()
+        self.silent.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +102,9 @@ class Conduct:
                 self.record(sentinel).silent.add(decision.partition(" ")[0])
             case Explain() if effect.decision.startswith("choice of a new primary"):
                 self._judge_choice(sentinel, effect.facts)
+            case Explain() if " is left alone: " in effect.decision:
+                # Whatever it was told, what it says now is not what a replica of ours would.
+                self.record(sentinel).syncing.pop(effect.decision.partition(" ")[0], None)
             case Ask(candidate=candidate) if candidate is not None:
                 self._judge_asking(sentinel)
             case _:
@@ -144,19 +155,24 @@ class Conduct:
             case Event.TILT | Event.UNTILT:
                 record.is_watching_only = notice.event is Event.TILT
                 record.tilt_at = now
+            case Event.SWITCH | Event.UNMONITOR | Event.RESET_PRIMARY:
+                self._on_change(record, notice)
             case Event.VOTE:
                 record.voted = Epoch(int(notice.detail.rpartition(" ")[2]))
                 record.voted_at = now
-            case Event.SWITCH:
-                record.switched_at = now
-                record.leads_since = None
-                record.syncing.clear()
-                # Everything is looked at afresh, without a word.
-                record.was_down |= dict.fromkeys(record.down, now)
-                record.down.clear()
-                record.silent.clear()
             case _:
                 self._on_failover(sentinel, record, notice)
+
+    def _on_change(self, record: Record, notice: Notice) -> None:
+        """Take it that the group is another one now: everything is looked at anew."""
+        record.promoted = record.leads_since = None
+        record.syncing.clear()
+        record.look_afresh(self.now)
+        if notice.event is Event.SWITCH:
+            _, host, port, *_ = notice.detail.split()
+            record.left[host, int(port)] = record.switched_at = self.now
+        else:
+            record.left.clear()
 
     def _on_failover(self, sentinel: SimSentinel, record: Record, notice: Notice) -> None:
         """Follow a failover that a Sentinel leads."""
@@ -175,7 +191,7 @@ class Conduct:
                 self._judge_parallel(sentinel, record)
             case Event.RECONF_DONE | Event.RECONF_SENT_TIMEOUT:
                 record.syncing.pop(name, None)
-            case Event.END_FOR_TIMEOUT | Event.RESET_PRIMARY:
+            case Event.END_FOR_TIMEOUT:
                 record.promoted = record.leads_since = None
                 record.syncing.clear()
             case Event.END:

@@ -48,6 +48,7 @@ def facts(instance: "SimInstance") -> InstanceReport:
         priority=100 if is_primary else instance.priority,
         hands_over=HandOver.BY_TAKEOVER if is_dragonfly else HandOver.BY_PAUSE,
         uptime_s=(instance.world.now - instance.started_at) // 1_000,
+        keys=len(data.log) or None,
     )
 
 
@@ -67,7 +68,10 @@ def word(instance: "SimInstance") -> bytes:
         if instance.engine is Engine.VALKEY:
             lines += ["server_name:valkey", "valkey_version:9.0.0"]
         lines.append(f"run_id:{_run_id(instance)}")
-    lines += [uptime, "", "# Replication", *_replication(instance), ""]
+    lines += [uptime, "", "# Replication", *_replication(instance), "", "# Keyspace"]
+    # Each write is one of a key of its own.
+    keys = len(instance.data.log)
+    lines += [*([f"db0:keys={keys},expires=0,avg_ttl=0"] if keys else []), ""]
     return "\r\n".join(lines).encode()
 
 

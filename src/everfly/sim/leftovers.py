@@ -19,9 +19,13 @@ from everfly.sim.sentinel_host import SimSentinel
 from everfly.sim.world import Kind, Mark
 
 DEMOTED_MS: Final = 5_000
-"""A returned old primary is looked at within a second, and told at once."""
+"""A primary too many is looked at within a second, and told at once where it is known as an old
+one; this is counted from when all are well for so long that the others are told too, after 8 s."""
+OLD_CALM_MS: Final = 2_000
+"""Who knows an old primary tells it sooner than that: before 8 s are over."""
 STEADY_MS: Final = 5_000
-"""Where it is not known to be an old one it is told after 8 s, in which it was not down."""
+"""Others are told when they were not down for 8 s: so much of it before the rule counts."""
+OLD_STEADY_MS: Final = 1_000
 LOOK_MS: Final = 500
 PAUSE_SLACK_MS: Final = 3_000
 HAND_OVER_MS: Final = 5_500
@@ -50,8 +54,10 @@ class Leftovers:
     """Adds its findings to a judge's."""
 
     conduct: Conduct
-    _asides: dict[Address, int] = field(default_factory=dict)
-    """Primaries too many, and since when."""
+    _asides: dict[tuple[Address, bool], int] = field(default_factory=dict)
+    """Primaries too many, whether judged as old ones, and since when."""
+    _followed_at: dict[str, int] = field(default_factory=dict)
+    """When each instance was last seen as a replica."""
     _read: int = 0
     """Lines of the trace that were looked at for sleepers."""
     _paused_at: dict[str, int] = field(default_factory=dict)
@@ -107,17 +113,24 @@ class Leftovers:
         deployment.world.after(LOOK_MS, self._look)
         self._look_at_sleepers()
         self._look_at_the_loading()
-        if not self.conduct.is_calm(DEMOTED_MS):
-            self._asides.clear()
-            return
-        asides = {one.address for one in deployment.instances.values() if self._is_aside(one)}
-        for address in list(self._asides):
-            if address not in asides:
-                del self._asides[address]
-        for address in asides:
-            since = self._asides.setdefault(address, self.conduct.now)
+        for instance in deployment.instances.values():
+            if instance.is_running and not instance.is_primary:
+                self._followed_at[instance.name] = self.conduct.now
+        self._look_at_asides(is_old=True)
+        self._look_at_asides(is_old=False)
+
+    def _look_at_asides(self, *, is_old: bool) -> None:
+        deployment = self.conduct.judge.deployment
+        is_calm = self.conduct.is_calm(OLD_CALM_MS if is_old else DEMOTED_MS)
+        for instance in deployment.instances.values():
+            about = (instance.address, is_old)
+            if not (is_calm and self._is_aside(instance, is_old=is_old)):
+                self._asides.pop(about, None)
+                continue
+            since = self._asides.setdefault(about, self.conduct.now)
             if self.conduct.now - since == DEMOTED_MS:
-                told = f"{address} is a primary beside the one that all name, for {DEMOTED_MS} ms"
+                told = f"{instance.address} is a primary beside the one that all name"
+                told = f"{told}, for {DEMOTED_MS} ms"
                 self.conduct.judge.complain("an old primary is demoted at once", told)
 
     # Sleepers.
@@ -255,18 +268,29 @@ class Leftovers:
 
     # Primaries too many.
 
-    def _is_aside(self, instance: SimInstance) -> bool:
-        """Whether every Sentinel, itself well, knows a newer primary and reaches this one."""
+    def _is_aside(self, instance: SimInstance, *, is_old: bool) -> bool:
+        """Whether every Sentinel, itself well, knows a newer primary and reaches this one.
+
+        `is_old`: and has moved the group away from it, and it has been no replica since.
+        """
         deployment = self.conduct.judge.deployment
-        if instance.follows is not None or not instance.is_running or instance.is_paused:
+        if not (instance.is_primary and instance.is_running) or instance.is_paused:
             return False
-        if instance.is_loading or self.conduct.now < instance.busy_until:
+        has_served = self.conduct.now - instance.started_at - instance.character.load_ms
+        steady_ms = OLD_STEADY_MS if is_old else STEADY_MS
+        if has_served < steady_ms or self.conduct.now < instance.busy_until:
             return False
+        followed_at = self._followed_at.get(instance.name, 0)
         return bool(deployment.ours) and all(
-            self._would_demote(sentinel, instance) for sentinel in deployment.ours
+            self._would_demote(sentinel, instance, steady_ms)
+            and (not is_old or self._left_at(sentinel, instance) > followed_at)
+            for sentinel in deployment.ours
         )
 
-    def _would_demote(self, sentinel: SimSentinel, instance: SimInstance) -> bool:
+    def _left_at(self, sentinel: SimSentinel, instance: SimInstance) -> int:
+        return self.conduct.record(sentinel).left.get(place_of(instance), 0)
+
+    def _would_demote(self, sentinel: SimSentinel, instance: SimInstance, steady_ms: int) -> bool:
         record = self.conduct.record(sentinel)
         said = sentinel.announcement(GROUP) if sentinel.is_running else None
         if said is None or sentinel.is_paused or record.is_watching_only:
@@ -281,7 +305,7 @@ class Leftovers:
             and record.switched_at is not None
             and record.voted <= said.config_epoch
             and sentinel.knows(GROUP, instance.address)
-            and self.conduct.now - record.was_down.get(place_of(instance), -STEADY_MS) >= STEADY_MS
+            and self.conduct.now - record.was_down.get(place_of(instance), -steady_ms) >= steady_ms
             and place_of(instance) not in record.down
             and place_of(primary) not in record.down
             and self.conduct.judge.deployment.network.reaches(sentinel.name, instance.name)

@@ -42,6 +42,8 @@ class Replication:
     down_since: int | None = None
     """When the link to the primary was lost; None: it is up, or never was since it was asked to."""
     is_syncing: bool = False
+    has_left: bool = False
+    """It has given its primary up, and does not try again by itself."""
     followers: "dict[Connection, tuple[SimInstance, int]]" = field(default_factory=dict)
     """Who follows, and in which of its attempts. In the order in which they came: a set's order
     would differ from process to process."""
@@ -57,6 +59,7 @@ class Replication:
 
     def follow(self, primary: Address) -> None:
         """Begin to follow an instance."""
+        self.has_left = False
         self._unlink()
         self.drop_followers()
         self.follows = primary
@@ -144,6 +147,7 @@ class Replication:
             # Dragonfly's --break_replication_on_master_restart: it keeps what it has.
             me.world.mark(me.name, "leaves its restarted primary", Kind.DATA)
             self._unlink()
+            self.has_left = True
             return
         lost = len(set(me.data.log).difference(copy.log))
         me.data.copy_from(copy, me.world.now)
