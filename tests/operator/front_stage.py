@@ -89,7 +89,7 @@ class FrontProcess:
         )
 
     def ask(self, *words: str) -> Any:
-        with Connection(self.port) as connection:
+        with Connection(self.port, timeout_s=15) as connection:
             return connection.call(*words)
 
     def primary(self, name: str) -> tuple[str, int] | None:

@@ -46,6 +46,7 @@ CONTROLLER_REVISION: Final = create_namespaced_resource(
     "apps", "v1", "ControllerRevision", "controllerrevisions"
 )
 STATEFUL_SET: Final = create_namespaced_resource("apps", "v1", "StatefulSet", "statefulsets")
+DEPLOYMENT: Final = create_namespaced_resource("apps", "v1", "Deployment", "deployments")
 BUDGET: Final = create_namespaced_resource(
     "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"
 )
@@ -63,6 +64,7 @@ NODE: Final = create_global_resource("", "v1", "Node", "nodes")
 
 BY_KIND: Final[dict[str, Resource]] = {
     "StatefulSet": STATEFUL_SET,
+    "Deployment": DEPLOYMENT,
     "Service": SERVICE,
     "ConfigMap": CONFIG_MAP,
     "PodDisruptionBudget": BUDGET,

@@ -84,6 +84,8 @@ class Operator:
             self._witness = Witness(self._api, home, me, self._lease, self._living)
         self._around = Around(
             default_image=settings.image,
+            endpoint_image=settings.endpoint_image,
+            sentinels=settings.sentinels,
             metrics_namespace=settings.metrics_namespace,
             operator_namespace=settings.own_namespace,
         )

@@ -81,6 +81,8 @@ def operator(**options: Any) -> None:
             own_namespace=own_namespace_of(os.environ),
             own_pod=os.environ.get("POD_NAME", ""),
             own_host=os.environ.get("NODE_NAME", ""),
+            endpoint_image=os.environ.get("ENDPOINT_IMAGE", ""),
+            sentinels=os.environ.get("SENTINEL_FRONT", ""),
             metrics_namespace=os.environ.get("METRICS_NAMESPACE", ""),
         )
         asyncio.run(run_until_told(settings))

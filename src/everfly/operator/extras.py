@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator.backups.place import RestoreWish, read_restore
+from everfly.operator.endpoint_wish import EndpointWish, read_endpoint
 from everfly.operator.manifest import JsonObject
 from everfly.operator.monitoring import MonitoringWish, read_monitoring
 from everfly.operator.retention import VolumeRetention, read_retention
@@ -40,6 +41,8 @@ class Extras:
     retention: VolumeRetention = VolumeRetention()
     restore: RestoreWish | None = None
     """With which data it begins; None: with none."""
+    endpoint: EndpointWish | None = None
+    """The stable address in front of it; None: there is none."""
     services: ServiceWishes = ServiceWishes()
     monitoring: MonitoringWish = MonitoringWish()
     live_settings: bool = False
@@ -66,6 +69,7 @@ def read_extras(fields: Fields | None) -> Extras:
         window=read_window(fields.part("maintenanceWindow")),
         retention=read_retention(fields.part("volumeRetention")),
         restore=read_restore(restore) if restore is not None else None,
+        endpoint=read_endpoint(fields.part("endpoint")),
         services=read_services(fields.part("services")),
         monitoring=read_monitoring(fields.part("monitoring")),
         live_settings=fields.flag("liveSettings"),

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 OUR_LABELS: Final = {names.LABEL_NAME: names.APP_NAME}
 PLAIN_KINDS: Final = ("Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy")
+LATER_KINDS: Final = ("Deployment",)
+"""Of what stands in front of some data stores. An operator that was not given the right to see
+them yet must keep the others all the same, so nothing waits for these."""
 
 
 class Inventory:
@@ -63,20 +66,22 @@ class Inventory:
             api, Selection(kinds.NODE, (), is_global=True), host_sight, self._note_host
         )
         self.plain: dict[str, Cache[OwnedSight]] = {
-            kind: cache(kinds.BY_KIND[kind], owned_sight, self._note_plain) for kind in PLAIN_KINDS
+            kind: cache(kinds.BY_KIND[kind], owned_sight, self._note_plain)
+            for kind in (*PLAIN_KINDS, *LATER_KINDS)
         }
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for each in self._needed():
+            for each in (*self._needed(), *(self.plain[kind] for kind in LATER_KINDS)):
                 tasks.create_task(each.run())
             if await self._may_see_hosts():
                 self.sees_hosts = True
                 tasks.create_task(self.hosts.run())
 
     def _needed(self) -> tuple[Cache[Any], ...]:
-        return (self.stores, self.pods, self.sets, *self.plain.values())
+        plain = (self.plain[kind] for kind in PLAIN_KINDS)
+        return (self.stores, self.pods, self.sets, *plain)
 
     async def _may_see_hosts(self) -> bool:
         while True:

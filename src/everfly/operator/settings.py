@@ -7,6 +7,8 @@
     --watch-current-namespace           only that of the kubeconfig's current context
     WATCH_NAMESPACE=a,b                 only these (empty: all)
     POD_NAMESPACE=NAME                  where the operator itself runs
+    ENDPOINT_IMAGE=IMAGE                for endpoints that name none: our own
+    SENTINEL_FRONT=HOST:PORT            whom endpoints ask for the primary: our own
     POD_NAME=NAME                       of its pod: our own. After a restart of its container it
                                         takes its lease back at once instead of after 15 s
     METRICS_NAMESPACE=NAME              where Prometheus runs: whom data stores that it is told to
@@ -59,6 +61,10 @@ class Settings:
     """Where Prometheus runs; empty: not said."""
     own_host: str = ""
     """Its machine; empty: not known."""
+    endpoint_image: str = ""
+    """Of endpoints that name none."""
+    sentinels: str = ""
+    """Who tells endpoints where the primary is; empty: nobody is known."""
 
 
 def read_bind(text: str, flag: str) -> Bind | None:

@@ -6,6 +6,7 @@ holds the lease.
 """
 
 from everfly.operator.chores.chore import Chore
+from everfly.operator.chores.endpoint_address import EndpointAddress
 from everfly.operator.chores.monitoring import Monitoring
 from everfly.operator.chores.restore import Restore
 from everfly.operator.chores.secrets_rotation import SecretRotation
@@ -24,5 +25,6 @@ def all_chores(tools: Tools, around: Around) -> tuple[Chore, ...]:
         SnapshotTimes(),
         SecretRotation(tools),
         ServiceLabels(tools),
+        EndpointAddress(around),
         Monitoring(tools),
     )

@@ -5,6 +5,7 @@ from typing import Final
 from lightkube.models import networking_v1
 
 from everfly.operator.crd.backups import RESTORE
+from everfly.operator.crd.endpoint import ENDPOINT
 from everfly.operator.crd.schema import (
     FLAG,
     INTEGER,
@@ -70,6 +71,9 @@ EXTRAS: Final = object_of(
                 "schedule",
                 "duration",
             ),
+        ),
+        "endpoint": says(
+            "A stable address in front of the data store, which follows the primary.", ENDPOINT
         ),
         "services": says(
             "Services beside the one that leads to the primary.",

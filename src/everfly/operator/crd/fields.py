@@ -161,6 +161,7 @@ STATUS: Final[dict[str, Schema]] = {
     "readyReplicas": says("Pods that serve.", _INT32),
     "updatedReplicas": says("Pods of the newest template.", _INT32),
     "primary": says("Name of the pod that clients are led to.", TEXT),
+    "endpoint": says("Where clients find the endpoint.", TEXT),
     "selector": says("Finds the pods, for autoscalers.", TEXT),
     "conditions": says(
         "What holds and what does not.",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources.disruption import disruption_budget
+from everfly.operator.resources.endpoint import endpoint
 from everfly.operator.resources.network_policy import NAMESPACE_NAME, network_policy
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
 from everfly.operator.resources.probes import probe_config_maps
@@ -33,6 +34,10 @@ class Around:
     """The StatefulSet is made now: what can never be changed later can be chosen."""
     is_new: bool = False
     """Nothing of the data store was ever there: no template has to stay as it is."""
+    endpoint_image: str = ""
+    """Of endpoints that name none; empty: none was given."""
+    sentinels: str = ""
+    """Who tells endpoints where the primary is, HOST:PORT with commas; empty: nobody is known."""
     metrics_namespace: str = ""
     """Where Prometheus runs; empty: not said."""
     operator_namespace: str = ""
@@ -78,4 +83,5 @@ def desired(spec: Spec, owner: Owner, around: Around) -> list[JsonObject]:
         *services(spec, owner),
         *disruption_budget(spec, owner),
         *network_policy(spec, owner, around.operator_namespace),
+        *endpoint(spec, owner, around.endpoint_image, around.sentinels),
     ]

@@ -1,7 +1,8 @@
 """Turn a spec into the policy of who may connect to its pods.
 
-Data ports: pods of the same namespace, or exactly the peers that the user lists. Admin port, which
-asks for no password: the operator, the pods of the group, and peers that read metrics.
+Data ports: pods of the same namespace, or exactly the peers that the user lists; with TLS also the
+operator, which looks at the certificate. Admin port, which asks for no password: the operator, the
+pods of the group, and peers that read metrics.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Final
 
 from everfly.operator.manifest import Json, JsonObject
 from everfly.operator.names import ADMIN_PORT, DATA_PORT
+from everfly.operator.resources.endpoint import endpoint_peer
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.spec import Spec
@@ -26,11 +28,16 @@ def network_policy(spec: Spec, owner: Owner, operator_namespace: str) -> list[Js
     clients = spec.extras.clients_from
     if clients is None:
         clients = ({"podSelector": {}},)
+    elif spec.extras.endpoint is not None:
+        clients = (*clients, endpoint_peer(owner))
     rules = []
     # A rule without peers would let everybody in; a user who lists nobody means nobody.
     if clients:
         ports = [DATA_PORT, *([spec.memcached_port] if spec.memcached_port else [])]
         rules = [_rule(port, clients) for port in ports]
+    if spec.tls_secret:
+        # Which certificate is served is seen there alone.
+        rules.append(_rule(DATA_PORT, [peer_of_operator(operator_namespace)]))
     admins: list[JsonObject] = [
         peer_of_operator(operator_namespace),
         {"podSelector": {"matchLabels": selector_labels(owner)}},
