@@ -14,7 +14,7 @@ import yaml
 
 from everfly.operator import metrics
 from everfly.operator.backups import metrics as backups
-from everfly.operator.crd import definition_text
+from everfly.operator.crd import BACKUP_FILES, FILE, definition_text
 from everfly.wire.exposition import Family, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,8 +126,9 @@ EVERY_VALUE: dict[str, Any] = {
 }
 
 
-def test_the_chart_installs_the_definition_of_the_package() -> None:
-    assert (CHART / "files" / "dragonflies.yaml").read_text() == definition_text()
+@pytest.mark.parametrize("file", [FILE, *BACKUP_FILES])
+def test_the_chart_installs_the_definitions_of_the_package(file: str) -> None:
+    assert (CHART / "files" / file).read_text() == definition_text(file)
 
 
 @needs_helm
@@ -146,9 +147,9 @@ def test_the_newest_kubernetes_accepts_what_the_chart_makes(
 
 @needs_helm
 def test_the_newest_kubernetes_accepts_what_a_resource_owns_and_the_samples() -> None:
-    definition = CHART / "files" / "dragonflies.yaml"
+    definitions = [CHART / "files" / file for file in (FILE, *BACKUP_FILES)]
     samples = (ROOT / "deploy" / "kubernetes" / "samples").glob("*.yaml")
-    assert problems([definition, *GOLDEN.glob("*.yaml"), *samples]) == ""
+    assert problems([*definitions, *GOLDEN.glob("*.yaml"), *samples]) == ""
 
 
 @needs_helm
@@ -262,10 +263,14 @@ def test_operators_know_their_machine_and_two_are_put_on_different_ones() -> Non
 
 @needs_helm
 def test_the_definition_outlives_the_chart_unless_told_otherwise() -> None:
-    kept = one(objects(render()), "CustomResourceDefinition")["metadata"]
-    assert kept["annotations"] == {"helm.sh/resource-policy": "keep"}
-    dropped = one(objects(render({"crds": {"keep": False}})), "CustomResourceDefinition")
-    assert "annotations" not in dropped["metadata"]
+    def found(values: dict[str, Any]) -> list[Any]:
+        made = objects(render(values))
+        return [each["metadata"] for each in made if each["kind"] == "CustomResourceDefinition"]
+
+    kept, dropped = found({}), found({"crds": {"keep": False}})
+    assert len(kept) == len(dropped) == 3
+    assert all(each["annotations"] == {"helm.sh/resource-policy": "keep"} for each in kept)
+    assert all("annotations" not in each for each in dropped)
     assert "CustomResourceDefinition" not in render({"crds": {"install": False}})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from backup_stage import Backup, make_claim
 from controlplane.cluster import Cluster
 from lightkube import Client, codecs
 from lightkube.models.authentication_v1 import TokenRequestSpec
@@ -99,6 +100,11 @@ def test_the_rights_of_the_manifest_are_enough_for_a_life(
         store.wait(lambda: store.status.get("isRollingUpdate"))
         well(store, 2)
         assert "Resources" in store.reasons()
+        make_claim(client)
+        backup = Backup(store).create(deletionPolicy="Delete")
+        backup.wait()
+        backup.delete()
+        store.wait(lambda: "BackupDeleted" in store.reasons(), 60)
     except BaseException:
         print(operator.child.log_tail())  # noqa: T201 - shown with the failure
         raise
@@ -111,6 +117,9 @@ ALLOWED = [
     ("get", "", "pods", ""),
     ("delete", "", "pods", ""),
     ("patch", "dragonflydb.io", "dragonflies", "status"),
+    ("create", "", "pods", ""),
+    ("delete", "everfly.dev", "dragonflybackups", ""),
+    ("patch", "everfly.dev", "dragonflybackupschedules", "status"),
     ("delete", "", "persistentvolumeclaims", ""),
     ("get", "apps", "controllerrevisions", ""),
     ("get", "", "secrets", ""),
@@ -120,10 +129,10 @@ REFUSED = [
     ("list", "", "secrets", ""),
     ("watch", "", "secrets", ""),
     ("patch", "", "secrets", ""),
-    ("create", "", "pods", ""),
     ("create", "", "pods", "exec"),
     ("update", "", "nodes", ""),
     ("delete", "dragonflydb.io", "dragonflies", ""),
+    ("delete", "everfly.dev", "dragonflybackupschedules", ""),
     ("create", "", "persistentvolumeclaims", ""),
     ("delete", "", "persistentvolumes", ""),
     ("create", "", "serviceaccounts", "token"),
