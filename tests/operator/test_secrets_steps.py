@@ -8,7 +8,7 @@ import pytest
 from secrets_stage import Double, double
 
 from everfly.core.model import Address
-from everfly.errors import RemoteError, SettingsError, Unavailable
+from everfly.errors import RemoteError, SettingsError
 from everfly.operator.chores.secrets_steps import (
     LOADS_MAX,
     LOADS_S,
@@ -23,7 +23,7 @@ from everfly.operator.chores.secrets_steps import (
 )
 from everfly.operator.secrets_acl import users_of_file
 from everfly.operator.secrets_tls import check_authorities, check_pair, leaf_of, served_certificate
-from processes import Connection
+from processes import Connection, free_port
 from tls_files import Authority, Pair, TlsConnection, ask_tls
 
 AT_FIRST = Moment(0.0, has_changed=False)
@@ -260,6 +260,25 @@ async def test_a_new_authority_of_clients_is_read_several_times_after_a_change(
         assert ask_tls(instance.port, context, "PING") == b"PONG"
 
 
+async def test_a_certificate_that_we_cannot_see_is_read_several_times_after_a_change(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    old, new = authority.issue("old"), authority.issue("new")
+    with double(tmp_path, *tls_flags(old)) as instance:
+        renew(old, new)
+        leaf = leaf_of(new.cert.read_bytes())
+        goal = Goal(certificate=leaf, data_port=free_port())
+        seat = Seat(0.0)
+        done = []
+        for at in (0.0, *RELOADS_S):
+            moment = Moment(at, has_changed=True)
+            done.append(await settle_certificate(instance.member, goal, moment, seat))
+        assert done == [False, False, False, False, True]
+        assert "is not known" in seat.note
+        assert await served_certificate(Address("127.0.0.1", instance.port)) == leaf
+
+
 async def test_the_authority_of_clients_is_read_once_when_we_come(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority")
     pair = authority.issue("cache")
@@ -293,5 +312,5 @@ def test_a_key_of_another_certificate_is_refused_and_a_good_pair_is_not(tmp_path
 
 
 async def test_a_port_without_tls_shows_no_certificate(tmp_path: Path) -> None:
-    with double(tmp_path) as instance, pytest.raises(Unavailable, match="TLS"):
+    with double(tmp_path) as instance, pytest.raises(RemoteError, match="TLS"):
         await served_certificate(Address("127.0.0.1", instance.port))

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from everfly.errors import SettingsError
+from everfly.operator import names
+from everfly.operator.resources.network_policy import network_policy, peer_of_operator
+from everfly.operator.resources.owner import Owner
 from everfly.operator.secrets_acl import difference, digits_of, users_of_file, users_of_list
 from everfly.operator.secrets_wanted import (
     Use,
@@ -181,3 +184,15 @@ def test_a_file_that_no_instance_takes_is_refused_by_its_line_alone(
     with pytest.raises(SettingsError, match=told) as caught:
         users_of_file(content)
     assert HIDDEN not in str(caught.value)
+
+
+def test_with_tls_the_operator_may_look_at_the_certificate_that_is_served() -> None:
+    def let_in_at_the_data_port(**fields: Any) -> list[Any]:
+        policy: Any
+        (policy,) = network_policy(spec(**fields), Owner("cache", "shop", "u"), "operators")
+        rules = policy["spec"]["ingress"]
+        return [rule["from"] for rule in rules if rule["ports"][0]["port"] == names.DATA_PORT]
+
+    assert let_in_at_the_data_port() == [({"podSelector": {}},)]
+    with_tls = let_in_at_the_data_port(tlsSecretRef={"name": "tls"})
+    assert with_tls == [({"podSelector": {}},), [peer_of_operator("operators")]]

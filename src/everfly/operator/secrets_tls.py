@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from everfly.core.model import Address
-from everfly.errors import SettingsError, Unavailable
+from everfly.errors import RemoteError, SettingsError, Unavailable
 
 HANDSHAKE_S: Final = 2.0
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
@@ -72,8 +72,9 @@ def _in_memory(content: bytes) -> Iterator[str]:
 
 
 async def served_certificate(address: Address) -> bytes:
-    """Return the certificate that a port shows, as it goes over the wire. Raise Unavailable.
+    """Return the certificate that a port shows, as it goes over the wire.
 
+    Raise Unavailable where the port cannot be reached, RemoteError where no handshake succeeds.
     Also of a port that wants a certificate of its clients: with TLS 1.3 it shows its own first.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -85,12 +86,14 @@ async def served_certificate(address: Address) -> bytes:
             _, writer = await asyncio.open_connection(
                 address.ip or address.host, address.port, ssl=context
             )
+    except (ssl.SSLError, ConnectionResetError, EOFError) as error:
+        raise RemoteError(f"{address} fails at the TLS handshake: {error}") from error
     except (OSError, TimeoutError) as error:
-        raise Unavailable(f"{address} takes no TLS connection: {error}") from error
+        raise Unavailable(f"{address} cannot be reached") from error
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     finally:
         writer.transport.abort()
     if not isinstance(shown, bytes):
-        raise Unavailable(f"{address} shows no certificate")
+        raise RemoteError(f"{address} shows no certificate")
     return shown
