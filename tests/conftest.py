@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
 import asyncio
+import os
+
+# Plain Python is the truth. Where compiled code is compared with it, processes of their own run it.
+os.environ["EVERFLY_COMPILED"] = "0"
 
 
 def pytest_configure() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from everfly.compiled import overlay
 from everfly.errors import SettingsError
 from everfly.sim.seeds import Seeds, head_commit, parse_commit, parse_duration, parse_range
 
@@ -83,6 +84,9 @@ def sim(  # noqa: PLR0913 - options are arguments
     if sum(asked.values()) > 1:
         names = " and ".join(name for name, is_asked in asked.items() if is_asked)
         raise click.UsageError(f"{names} exclude each other; choose one")
+    if seed is None and shrink is None and recording is None:
+        # What one world shows in detail is shown by plain Python; many are run by the fastest.
+        overlay.use()
     # Not at the top: `--help` must not pay for the core and the tables.
     from everfly.sim import showing  # noqa: PLC0415
 

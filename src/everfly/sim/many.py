@@ -6,7 +6,6 @@ is counted; a process that dies is an error, never a seed without a result.
 """
 
 import multiprocessing
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from everfly.compiled import overlay
+from everfly.sim import worker
 from everfly.sim.profiles import ANY, profile_of
 from everfly.sim.run import Outcome, run
 from everfly.sim.seeds import Seeds
@@ -71,7 +72,9 @@ def _together(worlds: Seeds, jobs: int, profile: str) -> Iterator[Result]:
     is_fresh = True
     # Fresh processes: a fork would copy the threads of a progress bar half-way.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=worker.begin, initargs=(overlay.used(),)
+    ) as pool:
         try:
             while True:
                 # Some at the least, however long the processes took to start.
@@ -112,11 +115,6 @@ def summary(outcome: Outcome, seconds: float) -> Result:
 
 def _run_chunk(seeds: tuple[int, ...], profile: str) -> list[Result]:
     return [run_one(seed, profile) for seed in seeds]
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process that people see."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _deadline(worlds: Seeds) -> float:

@@ -1,0 +1,84 @@
+"""Compiled code tells of the same worlds as plain Python, to the last delivery."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from everfly.compiled import overlay
+
+BUILT = overlay.find()
+
+pytestmark = pytest.mark.skipif(
+    BUILT is None, reason="nothing is compiled of these sources: make compiled"
+)
+
+WORLDS = """
+import json, sys
+from everfly.compiled import overlay
+folder = overlay.use()
+from everfly.sim import run
+from everfly.sim.profiles import profile_of
+from everfly.sim.story import full_trace
+told = {"from": str(folder), "run": run.__file__, "worlds": []}
+for word in sys.argv[1:]:
+    profile, _, seed = word.partition(":")
+    outcome = run.run(int(seed), profile=profile_of(profile))
+    told["worlds"].append([
+        word, outcome.trace_hash, outcome.steps, outcome.acknowledged, outcome.lost,
+        [str(one) for one in outcome.violations], list(full_trace(outcome)),
+    ])
+json.dump(told, sys.stdout)
+"""
+
+CHILDREN = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from everfly.compiled import overlay
+folder = overlay.use()
+from everfly.sim import worker
+context = multiprocessing.get_context("spawn")
+with ProcessPoolExecutor(1, context, worker.begin, (folder,)) as pool:
+    child = pool.submit(overlay.used).result()
+    from everfly.sim.many import results
+    from everfly.sim.seeds import Seeds
+    print(folder == child == overlay.used())
+    print([one.trace for one in results(Seeds(1, 7, None), 2)])
+"""
+
+
+def python(text: str, *arguments: str, wish: str) -> str:
+    line = [sys.executable, "-c", text, *arguments]
+    environment = {**os.environ, "EVERFLY_COMPILED": wish}
+    done = subprocess.run(
+        line, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [f"{profile}:{seed}" for seed in range(first, first + 3)]
+        for profile, first in [("any", 0), ("any", 40), ("lossy", 0), ("mixed", 0), ("planned", 0)]
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_same_seed_gives_the_same_world(words: list[str]) -> None:
+    plain = json.loads(python(WORLDS, *words, wish="0"))
+    compiled = json.loads(python(WORLDS, *words, wish="1"))
+    assert plain["run"].endswith("/sim/run.py")
+    assert Path(compiled["run"]).is_relative_to(str(BUILT))
+    assert len(plain["worlds"]) == 3
+    assert plain["worlds"] == compiled["worlds"]
+
+
+def test_the_processes_of_a_run_use_what_it_uses() -> None:
+    plain = python(CHILDREN, wish="0").splitlines()
+    compiled = python(CHILDREN, wish="1").splitlines()
+    assert plain[0] == compiled[0] == "True"
+    assert plain[1] == compiled[1]
