@@ -217,6 +217,7 @@ _KEYS = {
     "paused": names.PAUSED,
     "hibernated": names.HIBERNATED,
     "accepted_loss": names.ACCEPTED_LOSS,
+    "rebuild": names.REBUILD,
 }
 
 

@@ -189,10 +189,14 @@ def test_a_resource_that_is_wrong_says_so_and_keeps_its_primary(
 
 
 def test_a_volume_that_cannot_be_changed_is_told_only_when_it_was_changed(
-    store: Store, client: Client
+    cluster: Cluster, client: Client, namespace: str, tmp_path: Path
 ) -> None:
-    assert "ImmutableField" not in store.reasons()
     claim = disks(client)
-    store.change(snapshot={"persistentVolumeClaimSpec": claim})
-    store.wait(lambda: "ImmutableField" in store.reasons(), 20)
-    assert client.get(StatefulSet, store.name).spec is not None
+    with running(cluster, client, namespace, tmp_path) as store:
+        store.create(replicas=1, image=DRAGONFLY, snapshot={"persistentVolumeClaimSpec": claim})
+        store.wait_well(1)
+        assert "ImmutableField" not in store.reasons()
+        before = client.get(StatefulSet, store.name).spec
+        store.change(snapshot={"persistentVolumeClaimSpec": {"accessModes": ["ReadWriteMany"]}})
+        store.wait(lambda: "ImmutableField" in store.reasons(), 20)
+        assert client.get(StatefulSet, store.name).spec == before

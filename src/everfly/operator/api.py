@@ -13,7 +13,7 @@ import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
-from lightkube.types import PatchType
+from lightkube.types import CascadeType, PatchType
 
 from everfly.errors import EverflyError, SettingsError, Unavailable
 from everfly.operator.manifest import JsonObject
@@ -42,6 +42,9 @@ CLAIM: Final = create_namespaced_resource(
     "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"
 )
 EVENT: Final = create_namespaced_resource("", "v1", "Event", "events")
+STORAGE_CLASS: Final = create_global_resource(
+    "storage.k8s.io", "v1", "StorageClass", "storageclasses"
+)
 CONTROLLER_REVISION: Final = create_namespaced_resource(
     "apps", "v1", "ControllerRevision", "controllerrevisions"
 )
@@ -201,11 +204,17 @@ class Api:
         with _translated():
             return dict(await self._client.replace(kind(manifest), namespace=namespace))
 
-    async def delete(self, kind: Resource, name: str, namespace: str) -> None:
-        """Delete an object; harmless when there is none. Raise Refused, Unavailable."""
+    async def delete(
+        self, kind: Resource, name: str, namespace: str, *, is_orphaning: bool = False
+    ) -> None:
+        """Delete an object, or it alone without what belongs to it; harmless when there is none.
+
+        Raise Refused, Unavailable.
+        """
+        cascade = CascadeType.ORPHAN if is_orphaning else None
         try:
             with _translated():
-                await self._client.delete(kind, name, namespace=namespace)
+                await self._client.delete(kind, name, namespace=namespace, cascade=cascade)
         except Refused as error:
             if error.code != httpx2.codes.NOT_FOUND:
                 raise

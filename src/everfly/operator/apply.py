@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,10 +17,15 @@ import httpx2
 
 from everfly.errors import EverflyError
 from everfly.operator import names
-from everfly.operator.api import BY_KIND, Api, Refused
+from everfly.operator.api import BY_KIND, STATEFUL_SET, Api, Patch, Refused
+from everfly.operator.claims import ClaimChange, are_grown, change_of
 from everfly.operator.events import NORMAL, WARNING, Events
 from everfly.operator.inventory import Inventory
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
+from everfly.operator.observe import ordinal_of
+from everfly.operator.record import record_of
+from everfly.operator.remake import Remaker
+from everfly.operator.remake_note import remake_of
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
 from everfly.operator.sight import SetSight, StoreSight, owned_sight
@@ -36,6 +40,16 @@ IMMUTABLE_TOLD: Final = (
     "configuration changes"
 )
 """As the upstream operator says it, but only when they were changed."""
+CLAIMS_UNSEEN: Final = (
+    "the operator may not see volume claims; give it the rights of its newest manifest"
+)
+ADD_TOLD: Final = (
+    "a volume cannot be added while pods run, because the controller of StatefulSets would then "
+    "renew none of them; the StatefulSet is left as it is. Restore a backup into a new data store "
+    "that has the volume, or hibernate this one (which loses what is only in memory) and wake it"
+)
+_YIELDING: Final = names.UPSTREAM_FIELD_MANAGERS | {names.FIELD_MANAGER}
+"""Whose fields are taken by force; ours are those that were written without server-side apply."""
 _MANAGER: Final = re.compile(r'conflicts? with "([^"]*)"')
 
 
@@ -76,6 +90,7 @@ class Applier:
         self._api = api
         self._inventory = inventory
         self._events = events
+        self._remaker = Remaker(api, inventory, events)
         self._done: dict[tuple[str, str], _Done] = {}
         self._refused: dict[tuple[str, str], _Refusal] = {}
         self._settled: _Settled | None = None
@@ -93,13 +108,16 @@ class Applier:
         owner = Owner(store.name, store.namespace, store.uid)
         problems = []
         wanted = set()
+        is_under_way = False
         for manifest in desired(replace(spec, replicas=running), owner, around):
             kind, name = text(manifest, "kind"), text(manifest, "metadata", "name")
             wanted.add((kind, name))
-            if kind == "StatefulSet" and owned_set is not None:
-                manifest = self._with_fixed(store, manifest, owned_set)  # noqa: PLW2901 - the same, as it can be
             try:
-                problem = await self._apply_one(store, kind, name, manifest)
+                if kind == "StatefulSet":
+                    problem = await self._apply_set(store, manifest)
+                    is_under_way = problem is None
+                else:
+                    problem = await self._apply_one(store, kind, name, manifest)
             except EverflyError as error:
                 problem = f"{kind} {name}: {error}"
             if problem:
@@ -108,7 +126,7 @@ class Applier:
             if (kind, name) not in wanted:
                 await self._api.delete(BY_KIND[kind], name, store.namespace)
                 self._done.pop((kind, name), None)
-        if not problems:
+        if not problems and not is_under_way:
             self._settled = _Settled(store.uid, spec, running, around, time.monotonic())
         return tuple(problems)
 
@@ -134,6 +152,71 @@ class Applier:
                 return False
         return True
 
+    async def _apply_set(self, store: StoreSight, manifest: JsonObject) -> str | None:
+        """Apply the StatefulSet; None: it is being made anew, look again soon."""
+        key = store.namespace, store.name
+        newest, owned_set = self._inventory.stores.get(key) or store, self._inventory.sets.get(key)
+        if remake_of(newest.status) is not None:
+            await self._remaker.go_on(newest, manifest, owned_set)
+            return None
+        if owned_set is None:
+            return await self._apply_one(store, "StatefulSet", store.name, manifest)
+        if owned_set.is_terminating:
+            return None
+        change = self._change_of(store, manifest, owned_set)
+        if change.added and any(self._inventory.pods_of(store)):
+            await self._scale(store, manifest, owned_set)
+            return f"{', '.join(change.added)}: {ADD_TOLD}"
+        fixed = self._fixed_anew(newest, manifest, owned_set, change)
+        if fixed and (problem := await self._remaker.begin(newest, owned_set, fixed)):
+            return problem
+        if fixed or change.added:
+            return None
+        manifest = _with_fixed(manifest, owned_set)
+        problem = await self._apply_one(store, "StatefulSet", store.name, manifest)
+        return problem or (None if change.grown else "")
+
+    async def _scale(self, store: StoreSight, manifest: JsonObject, owned_set: SetSight) -> None:
+        """Change nothing but the number of pods."""
+        replicas = part(manifest, "spec").get("replicas")
+        if replicas == owned_set.replicas:
+            return
+        change = {"spec": {"replicas": replicas}}
+        item = await self._api.patch(STATEFUL_SET, store.name, store.namespace, change, Patch.MERGE)
+        self._inventory.put("StatefulSet", item)
+
+    def _change_of(
+        self, store: StoreSight, manifest: JsonObject, owned_set: SetSight
+    ) -> ClaimChange:
+        wanted = objects(manifest, "spec", "volumeClaimTemplates")
+        change = change_of(wanted, objects(owned_set.fixed, "volumeClaimTemplates"))
+        if change.grown and self._inventory.lacks_claims:
+            change.refused += [f"{each}: {CLAIMS_UNSEEN}" for each in change.grown]
+            change.grown.clear()
+        if change.refused and self._claims_told != wanted:
+            self._claims_told = wanted
+            reasons = "; ".join(change.refused)
+            message = f"{IMMUTABLE_TOLD}: {reasons}"
+            self._events.tell(store, WARNING, "ImmutableField", message)
+        return change
+
+    def _fixed_anew(
+        self, store: StoreSight, manifest: JsonObject, owned_set: SetSight, change: ClaimChange
+    ) -> dict[str, Json]:
+        """Return the fixed fields that are to change now; empty: none, or not now."""
+        if owned_set.owner_uid != store.uid or record_of(store.status).move is not None:
+            return {}
+        fixed: dict[str, Json] = {}
+        numbers = frozenset(ordinal_of(pod.name) for pod in self._inventory.pods_of(store))
+        claims = [each for _, each in self._inventory.claims_of(store)]
+        is_known = self._inventory.sees_claims or not change.grown
+        if change.is_any and is_known and are_grown(change, claims, store.name, numbers):
+            fixed["volumeClaimTemplates"] = change.templates
+        order = text(manifest, "spec", "podManagementPolicy")
+        if order and order != owned_set.fixed.get("podManagementPolicy"):
+            fixed["podManagementPolicy"] = order
+        return fixed
+
     async def _apply_one(
         self, store: StoreSight, kind: str, name: str, manifest: JsonObject
     ) -> str:
@@ -157,7 +240,7 @@ class Applier:
             if error.code != httpx2.codes.CONFLICT:
                 raise
             managers = set(_MANAGER.findall(error.message))
-            if not managers or not managers <= names.UPSTREAM_FIELD_MANAGERS:
+            if not managers or not managers <= _YIELDING:
                 whose = ", ".join(sorted(managers))
                 problem = f"{kind} {name}: fields belong to {whose}: {error.message}"
                 self._refused[kind, name] = _Refusal(state, problem, time.monotonic())
@@ -178,40 +261,12 @@ class Applier:
         labels = part(item, "metadata", "labels")
         return owned_sight(item).owner_uid != store.uid and labels.get(names.LABEL_NAME) is None
 
-    def _with_fixed(
-        self, store: StoreSight, manifest: JsonObject, owned_set: SetSight
-    ) -> JsonObject:
-        """Return the manifest with what cannot be changed as it is."""
-        spec = dict(part(manifest, "spec"))
-        claims = objects(spec, "volumeClaimTemplates")
-        if self._claims_told != claims and not _claims_fit(claims, owned_set):
-            self._claims_told = claims
-            self._events.tell(store, WARNING, "ImmutableField", IMMUTABLE_TOLD)
-        for key in ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates"):
-            spec.pop(key, None)
-            if key in owned_set.fixed:
-                spec[key] = owned_set.fixed[key]
-        return {**manifest, "spec": spec}
 
-
-def _claims_fit(wanted: list[JsonObject], owned_set: SetSight) -> bool:
-    """Tell whether the claim templates that exist are the wanted ones, with defaults filled in."""
-    existing = {
-        text(each, "metadata", "name"): each
-        for each in objects(owned_set.fixed, "volumeClaimTemplates")
-    }
-    if len(existing) != len(wanted):
-        return False
-    return all(
-        (found := existing.get(text(each, "metadata", "name"))) is not None
-        and _is_within(part(each, "spec"), part(found, "spec"))
-        for each in wanted
-    )
-
-
-def _is_within(wanted: Json, found: Json) -> bool:
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(
-            _is_within(value, found.get(key)) for key, value in wanted.items()
-        )
-    return wanted == found
+def _with_fixed(manifest: JsonObject, owned_set: SetSight) -> JsonObject:
+    """Return the manifest with what cannot be changed as it is."""
+    spec = dict(part(manifest, "spec"))
+    for key in ("serviceName", "selector", "podManagementPolicy", "volumeClaimTemplates"):
+        spec.pop(key, None)
+        if key in owned_set.fixed:
+            spec[key] = owned_set.fixed[key]
+    return {**manifest, "spec": spec}

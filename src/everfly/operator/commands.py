@@ -20,6 +20,7 @@ from everfly.operator import names
 from everfly.operator.api import DRAGONFLY, Api, Object, Patch
 from everfly.operator.app import kubeconfig_of, run_until_told
 from everfly.operator.commands_backup import backup_commands
+from everfly.operator.commands_rebuild import rebuild_command
 from everfly.operator.commands_status import status_command
 from everfly.operator.manifest import Json, part, text
 from everfly.operator.settings import Settings, namespaces_of, own_namespace_of, read_bind
@@ -135,6 +136,7 @@ def _annotate(context: click.Context, name: str, annotation: str, value: str | N
 k8s.add_command(status_command(_with_api))
 for _each in backup_commands(_with_api):
     k8s.add_command(_each)
+k8s.add_command(rebuild_command(_with_api))
 
 
 @k8s.command()

@@ -32,8 +32,8 @@ class Extras:
     """Where the primary had best be, the best first."""
     termination_grace_s: int = 0
     """0: what Kubernetes gives."""
-    starts_in_parallel: bool = False
-    """All pods at once instead of one after the other."""
+    pod_management: str = ""
+    """OrderedReady: one pod after the other; Parallel: all at once; empty: as it is."""
     hands_over_on_stop: bool = False
     """A primary that is told to stop waits, for a bounded time, until it has handed over."""
     window: MaintenanceWindow | None = None
@@ -64,7 +64,9 @@ def read_extras(fields: Fields | None) -> Extras:
         metrics_from=policy.objects("metricsFrom") if policy else (),
         preferred_zones=fields.texts("preferredZones"),
         termination_grace_s=fields.integer("terminationGracePeriodSeconds"),
-        starts_in_parallel=fields.one_of("podManagement", POD_MANAGEMENT) == "Parallel",
+        pod_management=fields.one_of("podManagement", POD_MANAGEMENT)
+        if fields.has("podManagement")
+        else "",
         hands_over_on_stop=fields.flag("handOverOnStop"),
         window=read_window(fields.part("maintenanceWindow")),
         retention=read_retention(fields.part("volumeRetention")),

@@ -17,6 +17,7 @@ from everfly.operator import api as kinds
 from everfly.operator import names
 from everfly.operator.api import Api, Object, Refused
 from everfly.operator.caches import Cache, Key, Selection
+from everfly.operator.claims import ClaimSight, claim_sight
 from everfly.operator.sight import (
     HostSight,
     OwnedSight,
@@ -46,10 +47,13 @@ class Inventory:
         self, api: Api, namespaces: tuple[str, ...], on_change: Callable[[Key], None]
     ) -> None:
         self._api = api
+        self._namespaces = namespaces
         self._on_change = on_change
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
         self._on_host: dict[str, set[Key]] = defaultdict(set)
         self.sees_hosts = False
+        self.lacks_claims = False
+        """Volume claims may not be seen at all."""
 
         def cache(kind: kinds.Resource, shrink: Any, note: Any, *, labelled: bool = True) -> Any:
             labels = OUR_LABELS if labelled else None
@@ -62,6 +66,7 @@ class Inventory:
         self.sets: Cache[SetSight] = cache(
             kinds.STATEFUL_SET, set_sight, lambda key, _: on_change(key)
         )
+        self.claims: Cache[ClaimSight] = cache(kinds.CLAIM, claim_sight, self._note_claim)
         self.hosts: Cache[HostSight] = Cache(
             api, Selection(kinds.NODE, (), is_global=True), host_sight, self._note_host
         )
@@ -75,27 +80,45 @@ class Inventory:
         async with asyncio.TaskGroup() as tasks:
             for each in (*self._needed(), *(self.plain[kind] for kind in LATER_KINDS)):
                 tasks.create_task(each.run())
-            if await self._may_see_hosts():
-                self.sees_hosts = True
-                tasks.create_task(self.hosts.run())
+            tasks.create_task(self._run_hosts())
+            tasks.create_task(self._run_claims())
+
+    async def _run_hosts(self) -> None:
+        told = "zones and drains are not seen; a lost machine is known by its pods"
+        if await self._may_see(kinds.NODE, (), f"machines may not be listed: {told}"):
+            self.sees_hosts = True
+            await self.hosts.run()
+
+    async def _run_claims(self) -> None:
+        told = "disks neither grow nor are given up"
+        if await self._may_see(kinds.CLAIM, self._namespaces, f"no volume claims: {told}"):
+            await self.claims.run()
+        self.lacks_claims = True
+
+    @property
+    def sees_claims(self) -> bool:
+        """Whether all volume claims were seen once."""
+        return self.claims.is_synced
 
     def _needed(self) -> tuple[Cache[Any], ...]:
         plain = (self.plain[kind] for kind in PLAIN_KINDS)
         return (self.stores, self.pods, self.sets, *plain)
 
-    async def _may_see_hosts(self) -> bool:
+    async def _may_see(
+        self, kind: kinds.Resource, namespaces: tuple[str, ...], without: str
+    ) -> bool:
+        """Ask until it is clear whether objects of a kind may be listed; tell what it costs."""
         while True:
             try:
-                await self._api.list(kinds.NODE, None, None)
+                for place in namespaces or (None,):
+                    await self._api.list(kind, place, None if kind is kinds.NODE else OUR_LABELS)
             except Refused as error:
                 if error.code == httpx2.codes.FORBIDDEN:
-                    log.warning(
-                        "machines may not be listed: zones and drains are not seen; "
-                        "a lost machine is known by its pods"
-                    )
+                    log.warning("%s", without)
                     return False
+                log.warning("listing %s: %s", kind.__name__, error)
             except EverflyError as error:
-                log.warning("listing machines: %s", error)
+                log.warning("listing %s: %s", kind.__name__, error)
             else:
                 return True
             await asyncio.sleep(1.0)
@@ -104,6 +127,12 @@ class Inventory:
         """Return when all kinds that decisions rest upon were seen once."""
         for each in self._needed():
             await each.wait_synced()
+
+    def claims_of(self, store: StoreSight) -> Iterator[tuple[str, ClaimSight]]:
+        """Yield the volume claims that wear the label of a data store, by name."""
+        for (namespace, name), claim in self.claims.items():
+            if namespace == store.namespace and claim.app == store.name:
+                yield name, claim
 
     def pods_of(self, store: StoreSight) -> Iterator[PodSight]:
         """Yield the pods that wear the label of a data store; whether they are its is not said."""
@@ -145,6 +174,9 @@ class Inventory:
             self._pods_of[store].add(key)
             self._on_host[pod.host].add(store)
         self._on_change(store)
+
+    def _note_claim(self, key: Key, claim: ClaimSight) -> None:
+        self._on_change((key[0], claim.app))
 
     def _note_host(self, key: Key, _: HostSight) -> None:
         for store in list(self._on_host.get(key[1], ())):

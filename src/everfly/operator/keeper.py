@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from everfly.core.diagnosis import Kind
@@ -37,6 +37,7 @@ from everfly.operator.resources import Around
 from everfly.operator.sight import PodSight, StoreSight
 from everfly.operator.spec import Spec, SpecError, read_spec
 from everfly.operator.status import ROLLING, Situation, differs, phase_of, status_fields
+from everfly.operator.window import WindowClock
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ class Keeper:
         self._applier = Applier(tools.api, tools.inventory, tools.events)
         self._memory = Memory()
         self._chores = Chores(tools, all_chores(tools, around), self.wake)
+        self._window = WindowClock()
+        self._window_opens: datetime | None = None
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._watched: dict[str, _Watched] = {}
@@ -230,8 +233,22 @@ class Keeper:
             inventory.host,
             inventory.sees_hosts,
             self._tools.statements(),
+            self._voluntary_from(spec),
             live=self._chores.report().settled if spec and spec.extras.live_settings else None,
         )
+
+    def _voluntary_from(self, spec: Spec | None) -> Instant | None:
+        """Return when the maintenance window opens, or None where nothing has to wait."""
+        self._window_opens = None
+        window = spec.extras.window if spec is not None else None
+        if window is None:
+            return None
+        wall, now = datetime.now(UTC), now_ms()
+        state = self._window.look(window, wall)
+        if state.is_open:
+            return None
+        self._window_opens = state.until
+        return Instant(now + max((state.until - wall) // timedelta(milliseconds=1), 0) + 1)
 
     def _watch(self, pods: tuple[PodSight, ...]) -> None:
         """Have a probe for each pod that has an address, and for no other."""
@@ -295,7 +312,8 @@ class Keeper:
         situation = Situation(
             view, decision, store.generation, selector, problems, self._chores.report()
         )
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        situation = replace(situation, window_opens=_stamp(self._window_opens))
+        stamp = _stamp(datetime.now(UTC))
         fields = status_fields(situation, current.status, stamp)
         self._tell_phase(store, phase_of(view))
         if not differs(fields, current.status):
@@ -338,6 +356,10 @@ class Keeper:
             if view.record.epoch and len(self.tally.spells_s) < SPELLS_MAX:
                 self.tally.spells_s.append(now - self._lost_at)
             self._lost_at = None
+
+
+def _stamp(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _begins_failover(decision: Decision) -> bool:

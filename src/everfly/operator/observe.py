@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from everfly.core.group_view import GroupView, Intent, Member, Memory, Service, Statement
-from everfly.core.model import Address
+from everfly.core.group_view import GroupView, Intent, Member, Memory, Rebuild, Service, Statement
+from everfly.core.model import Address, Instant
 from everfly.operator import names
 from everfly.operator.backups.restored import history_to_begin_with
 from everfly.operator.probe import Reading
+from everfly.operator.rebuilds import begun_of, orders_of
 from everfly.operator.record import record_of
+from everfly.operator.remake_note import is_meant, remake_of
 from everfly.operator.sight import HostSight, PodSight, SetSight, StoreSight
 from everfly.operator.spec import Spec
 
@@ -39,13 +41,17 @@ class Observation:
     sees_hosts: bool
     statements: tuple[Statement, ...] = ()
     """What another operator says of primaries that it does not reach."""
+    voluntary_from: Instant | None = None
+    """When the maintenance window opens; None: it is open, or there is none."""
     live: Mapping[str, bool] | None = None
     """Incarnation -> whether it has the newest settings without a restart; None: not asked for."""
 
 
 def is_ours(pod: PodSight, store: StoreSight, owned_set: SetSight | None) -> bool:
     """Tell whether a pod is an instance of a data store."""
-    return owned_set is not None and pod.owner_uid == owned_set.uid and pod.app == store.name
+    if pod.app != store.name:
+        return False
+    return (owned_set is not None and pod.owner_uid == owned_set.uid) or is_meant(pod, store)
 
 
 def view_of(seen: Observation, term: int, memory: Memory) -> GroupView:
@@ -61,9 +67,10 @@ def view_of(seen: Observation, term: int, memory: Memory) -> GroupView:
 
 def _intent(seen: Observation) -> Intent:
     store, spec = seen.store, seen.spec
-    running = seen.owned_set.replicas if seen.owned_set is not None else 0
+    running = _running(seen)
     replicas = spec.replicas if spec is not None else running
     snapshot = spec.snapshot if spec is not None else None
+    window = spec.extras.window if spec is not None else None
     return Intent(
         replicas=replicas,
         running=running,
@@ -76,7 +83,25 @@ def _intent(seen: Observation) -> Intent:
         and bool(snapshot.claim or snapshot.existing_claim or "://" in snapshot.directory),
         may_restart=spec is not None,
         restores=history_to_begin_with(spec.extras.restore if spec else None, store.status),
+        voluntary_from=seen.voluntary_from,
+        restarts_wait=window is not None and window.covers_replicas,
     )
+
+
+def _running(seen: Observation) -> int:
+    if seen.owned_set is not None:
+        return seen.owned_set.replicas
+    remake = remake_of(seen.store.status)
+    return 0 if remake is None else remake.replicas
+
+
+def _rebuild(store: StoreSight, pod: PodSight) -> Rebuild | None:
+    order = next((each for each in orders_of(store.annotations) if each.name == pod.name), None)
+    begun = begun_of(store.annotations)
+    is_begun = begun is not None and (begun.name, begun.pod_uid) == (pod.name, pod.uid)
+    if order is None and not is_begun:
+        return None
+    return Rebuild(is_forced=order is not None and order.is_forced, is_begun=is_begun)
 
 
 def fenced_names(store: StoreSight) -> frozenset[str]:
@@ -106,6 +131,7 @@ def _member(seen: Observation, pod: PodSight) -> Member:
         is_current=_is_current(seen, pod),
         is_fenced=pod.name in fenced_names(seen.store),
         is_process_gone=pod.is_process_gone,
+        rebuild=_rebuild(seen.store, pod),
         applied_at=reading.applied_at,
     )
 

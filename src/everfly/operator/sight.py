@@ -80,6 +80,7 @@ class SetSight:
     image: str
     mark: str
     """Changes when what was asked for changes."""
+    is_terminating: bool = False
     spread: str = ""
     """How its pods are kept apart, as text."""
     args: tuple[str, ...] = ()
@@ -226,6 +227,7 @@ def set_sight(item: Object) -> SetSight:
             "",
         ),
         mark=owned_sight(item).mark,
+        is_terminating="deletionTimestamp" in metadata,
         spread=spread_text(part(spec, "template", "spec")),
         args=_args(part(spec, "template", "spec")),
     )

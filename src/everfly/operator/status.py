@@ -39,6 +39,8 @@ class Situation:
     """What is wrong with the spec."""
     chores: Report = Report()
     """What the chores have to say."""
+    window_opens: str = ""
+    """When the maintenance window opens, in RFC 3339; empty: it is open, or there is none."""
 
 
 def phase_of(view: GroupView) -> str:
@@ -137,7 +139,10 @@ def _wanted_conditions(situation: Situation) -> Iterable[tuple[str, bool, str, s
     is_replicated = is_replicated and len(view.members) >= view.intent.replicas
     yield "ReplicationHealthy", is_replicated, main, told
     is_moving = phase in (RESOURCES_CREATED, CONFIGURING, ROLLING)
-    yield "Progressing", is_moving, phase, _why_progressing(view)
+    if decision.waiting:
+        yield "Progressing", True, "MaintenanceWindow", _why_waiting(situation)
+    else:
+        yield "Progressing", is_moving, phase, _why_progressing(view)
     yield "Degraded", bool(troubles), main, told
     risk = [each for each in troubles if each.kind is Kind.DATA_LOSS_RISK]
     yield "DataLossRisk", bool(risk), "MayBeLost" if risk else "None", _risk_told(view, risk)
@@ -155,6 +160,11 @@ def _told(finding: Finding) -> str:
 def _why_progressing(view: GroupView) -> str:
     move = view.record.move
     return "" if move is None else f"{move.to} becomes the primary"
+
+
+def _why_waiting(situation: Situation) -> str:
+    what = "; ".join(situation.decision.waiting)
+    return f"{what}; waits for the maintenance window, which opens at {situation.window_opens}"
 
 
 def _risk_told(view: GroupView, risk: list[Finding]) -> str:

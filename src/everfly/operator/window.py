@@ -60,6 +60,19 @@ def state_of(window: MaintenanceWindow, now: datetime) -> WindowState:
     return WindowState(is_open=False, until=following)
 
 
+class WindowClock:
+    """Remembers how a window is until that changes."""
+
+    def __init__(self) -> None:
+        self._last: tuple[MaintenanceWindow, WindowState] | None = None
+
+    def look(self, window: MaintenanceWindow, now: datetime) -> WindowState:
+        """Return how a window is at an aware moment, which is not before the one asked for last."""
+        if self._last is None or self._last[0] != window or now >= self._last[1].until:
+            self._last = window, state_of(window, now)
+        return self._last[1]
+
+
 def _begins(window: MaintenanceWindow, after: datetime) -> Iterator[datetime]:
     """Yield when the window opens, later than a moment, in UTC."""
     local = after.astimezone(_zone(window.timezone))

@@ -22,6 +22,7 @@ from lightkube import AsyncClient, KubeConfig
 from .credentials import ADMIN_TOKEN, make_credentials
 from .kubelet.network import set_up_bridge
 from .kubelet.node import PlayedNode
+from .kubelet.resizer import resize_volumes
 from .kubelet.settings import STATE, Image, KubeletSettings, NodeShape
 from .kubelet.shell import run
 
@@ -186,6 +187,7 @@ async def main(file: Path) -> int:
     ]
     working = [asyncio.create_task(node.run()) for node in nodes]
     working.append(asyncio.create_task(_fail_at_end(plane)))
+    working.append(asyncio.create_task(resize_volumes(client)))
     waiting = asyncio.create_task(ending.wait())
     done, _ = await asyncio.wait([*working, waiting], return_when=asyncio.FIRST_COMPLETED)
     for task in done - {waiting}:

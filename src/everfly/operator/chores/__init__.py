@@ -8,11 +8,14 @@ holds the lease.
 from everfly.operator.chores.chore import Chore
 from everfly.operator.chores.endpoint_address import EndpointAddress
 from everfly.operator.chores.monitoring import Monitoring
+from everfly.operator.chores.rebuild import Rebuilds
 from everfly.operator.chores.restore import Restore
 from everfly.operator.chores.secrets_rotation import SecretRotation
 from everfly.operator.chores.service_labels import ServiceLabels
 from everfly.operator.chores.settings_live import LiveSettings
 from everfly.operator.chores.snapshot_times import SnapshotTimes
+from everfly.operator.chores.volumes import Volumes
+from everfly.operator.chores.volumes_unused import UnusedVolumes
 from everfly.operator.deeds import Tools
 from everfly.operator.resources import Around
 
@@ -26,5 +29,8 @@ def all_chores(tools: Tools, around: Around) -> tuple[Chore, ...]:
         SecretRotation(tools),
         ServiceLabels(tools),
         EndpointAddress(around),
+        Volumes(tools),
+        UnusedVolumes(tools),
+        Rebuilds(tools),
         Monitoring(tools),
     )

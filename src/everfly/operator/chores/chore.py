@@ -12,7 +12,8 @@ from typing import Protocol
 
 from everfly.core.plan import Decision
 from everfly.operator.deeds import Scene
-from everfly.operator.manifest import Json
+from everfly.operator.manifest import Json, objects, text
+from everfly.operator.sight import StoreSight
 from everfly.operator.spec import Spec
 
 
@@ -46,6 +47,11 @@ class Report:
     """Fields of the status, by name. Each has one chore that writes it."""
     settled: Mapping[str, bool] = field(default_factory=dict)
     """Incarnation -> whether it counts as of the newest revision, where a chore judges that."""
+
+
+def has_condition(store: StoreSight, kind: str) -> bool:
+    """Tell whether the status has a condition: it stays as it was until something else is said."""
+    return any(text(each, "type") == kind for each in objects(store.status, "conditions"))
 
 
 class Chore(Protocol):

@@ -5,6 +5,7 @@ from typing import Final
 
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.names import ADMIN_PORT, CONTAINER, DATA_PORT, GATE
+from everfly.operator.resources.hand_over import hand_over_hook
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.ports import ADMIN_PORT_NAME, DATA_PORT_NAME, MEMCACHED_PORT_NAME
 from everfly.operator.resources.probes import probes
@@ -91,6 +92,7 @@ def _container(spec: Spec, image: str, added: Storage) -> JsonObject:
             "ports": ports,
             "resources": spec.resources,
             "volumeMounts": added.mounts,
+            "lifecycle": hand_over_hook(spec),
             **probes(spec),
         }
     ) | _as_given(securityContext=spec.container_security)

@@ -14,6 +14,7 @@ def stateful_set(spec: Spec, owner: Owner, image: str, service: str) -> JsonObje
     `service` is the Service after which pods are named; of one that exists it cannot be changed.
     """
     added = storage(spec, owner)
+    order = without_empty({"podManagementPolicy": spec.extras.pod_management})
     rest = without_empty({"volumeClaimTemplates": added.claims})
     return {
         "apiVersion": "apps/v1",
@@ -25,6 +26,7 @@ def stateful_set(spec: Spec, owner: Owner, image: str, service: str) -> JsonObje
             "selector": {"matchLabels": selector_labels(owner)},
             # Which pod restarts when is the operator's decision.
             "updateStrategy": {"type": "OnDelete"},
+            **order,
             "template": pod_template(spec, owner, image, added),
             **rest,
         },

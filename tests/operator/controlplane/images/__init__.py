@@ -24,6 +24,20 @@ exit 0
 '
 """
 
+_NC: Final = f"""\
+#!{sys.executable}
+# As the image's nc is used: `nc -w SECONDS HOST PORT` sends what it reads and prints what it gets.
+import socket, sys
+seconds, host, port = float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+try:
+    with socket.create_connection((host, port), seconds) as link:
+        link.sendall(sys.stdin.buffer.read())
+        while data := link.recv(65536):
+            sys.stdout.buffer.write(data)
+except OSError:
+    sys.exit(1)
+"""
+
 
 def images() -> list[Image]:
     """Return the table; a Dragonfly is the real one where EVERFLY_DRAGONFLY names it."""
@@ -36,7 +50,7 @@ def images() -> list[Image]:
             entry=[real, "--logtostderr"] if real else double,
             folder="/data",
             environment=small if real else {},
-            files={"/usr/local/bin/healthcheck.sh": _HEALTHCHECK},
+            files={"/usr/local/bin/healthcheck.sh": _HEALTHCHECK, "/usr/local/bin/nc": _NC},
         ),
         Image(pattern=r"(^|/)everfly:", entry=[sys.executable, "-m", "everfly"]),
         Image(pattern=r"^busybox:", entry=[], args=["sleep", "infinity"]),
