@@ -14,6 +14,7 @@ from lightkube import Client, codecs
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
 from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.authorization_v1 import SubjectAccessReview
 from lightkube.resources.core_v1 import ServiceAccountToken
 from stage import OperatorProcess, Store, name_of
@@ -105,6 +106,11 @@ def test_the_rights_of_the_manifest_are_enough_for_a_life(
         backup.wait()
         backup.delete()
         store.wait(lambda: "BackupDeleted" in store.reasons(), 60)
+        endpoint = {"enabled": True, "image": "nothing:1", "sentinels": ["10.244.0.1:26379"]}
+        store.change(everfly={"endpoint": endpoint})
+        store.wait(lambda: list(client.list(Deployment)))
+        store.change(everfly={"endpoint": {"enabled": False}})
+        store.wait(lambda: not list(client.list(Deployment)), 60)
     except BaseException:
         print(operator.child.log_tail())  # noqa: T201 - shown with the failure
         raise
@@ -117,6 +123,7 @@ ALLOWED = [
     ("get", "", "pods", ""),
     ("delete", "", "pods", ""),
     ("patch", "dragonflydb.io", "dragonflies", "status"),
+    ("delete", "apps", "deployments", ""),
     ("create", "", "pods", ""),
     ("delete", "everfly.dev", "dragonflybackups", ""),
     ("patch", "everfly.dev", "dragonflybackupschedules", "status"),
