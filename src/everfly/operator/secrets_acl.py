@@ -42,6 +42,10 @@ class User:
     channels: frozenset[str]
     commands: tuple[str, ...]
 
+    def lets_in_by(self, password: bytes) -> bool:
+        """Tell whether this password, and no other one and not none, lets it in."""
+        return self.passwords == {digits_of(password)} and not self.needs_no_password
+
     @property
     def entry(self) -> tuple[object, ...]:
         """How it may come in."""

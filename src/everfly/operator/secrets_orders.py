@@ -34,7 +34,10 @@ class SecretOrders:
     async def users(self) -> Users:
         """Return the users that it knows. Raise Unavailable, RemoteError."""
         async with await self._connected() as client:
-            reply = await client.call("ACL", "LIST", timeout_s=QUICK_S)
+            return await self._listed(client)
+
+    async def _listed(self, client: Client) -> Users:
+        reply = await client.call("ACL", "LIST", timeout_s=QUICK_S)
         if not isinstance(reply, list):
             raise RemoteError(f"{self.address} does not list its users")
         return users_of_list(to_text(each) for each in reply if isinstance(each, bytes | str))
@@ -48,11 +51,15 @@ class SecretOrders:
             await self._change_password(client, password)
 
     async def _change_password(self, client: Client, password: bytes) -> None:
-        # First the new one is valid, then the old one is not: nobody is shut out in between.
+        # First the new one is valid, then the old one is not: nobody is shut out in between. Before
+        # 1.21 an instance knows one password and no `resetpass`.
         self._check(
             await client.call("CONFIG", "SET", "requirepass", password, timeout_s=QUICK_S),
             "its new password",
         )
+        user = (await self._listed(client)).get(DEFAULT)
+        if user is not None and user.lets_in_by(password):
+            return
         words = ("ACL", "SETUSER", DEFAULT, "resetpass", b">" + password)
         self._check(
             await client.call(*words, timeout_s=QUICK_S),

@@ -266,9 +266,9 @@ class SecretRotation:
             )
         except EverflyError as error:
             seat.note = f"{member.name}: {error}"
-            log.warning(
-                "%s/%s: %s: %s", work.scene.store.namespace, work.scene.store.name, wanted, error
-            )
+            if seat.note != before:
+                store = work.scene.store
+                log.warning("%s/%s: %s: %s", store.namespace, store.name, wanted, seat.note)
             return
         if not is_done:
             seat.note = seat.note or before

@@ -12,7 +12,7 @@ from everfly.core.group_view import Member
 from everfly.core.model import Address
 from everfly.errors import RemoteError, Unavailable
 from everfly.operator.names import DATA_PORT
-from everfly.operator.secrets_acl import DEFAULT, Users, difference, digits_of
+from everfly.operator.secrets_acl import DEFAULT, Users, difference
 from everfly.operator.secrets_orders import SecretOrders
 from everfly.operator.secrets_tls import served_certificate
 
@@ -79,9 +79,8 @@ async def settle_password(member: Member, goal: Goal, moment: Moment, seat: Seat
     if goal.users is not None and DEFAULT in goal.users:
         return True  # the file has the last word
     orders = _orders(member)
-    wanted = frozenset({digits_of(goal.password)})
     user = (await orders.users()).get(DEFAULT)
-    if user is not None and user.passwords == wanted and not user.needs_no_password:
+    if user is not None and user.lets_in_by(goal.password):
         return True
     is_open = user is not None and user.needs_no_password
     if is_open and goal.is_file_of_users and not moment.has_changed:
@@ -92,7 +91,7 @@ async def settle_password(member: Member, goal: Goal, moment: Moment, seat: Seat
     seat.has_acted = True
     await orders.set_password(goal.password)
     user = (await orders.users()).get(DEFAULT)
-    if user is None or user.passwords != wanted or user.needs_no_password:
+    if user is None or not user.lets_in_by(goal.password):
         raise RemoteError(f"{member.name} accepted its password and lists another one")
     return True
 

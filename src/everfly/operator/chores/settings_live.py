@@ -156,7 +156,8 @@ class LiveSettings:
         if revision not in self._templates:
             if len(self._templates) >= TEMPLATES_MAX:
                 self._templates.clear()
-            item = await self._tools.api.get(CONTROLLER_REVISION, revision, namespace)
+            kind = CONTROLLER_REVISION
+            item = await self._tools.api.get(kind, revision, namespace) if revision else None
             template = part(item or {}, "data", "spec", "template")
             self._templates[revision] = _without_args(template) if template else None
         return self._templates[revision]
