@@ -14,6 +14,7 @@ import pytest
 from secrets_stage import Double, double
 
 from everfly.core.group_view import GroupView, Record
+from everfly.core.model import Address
 from everfly.core.plan import Decision
 from everfly.operator import names
 from everfly.operator.api import Refused
@@ -22,7 +23,8 @@ from everfly.operator.chores.secrets_rotation import DENIED_S, PENDING_S, POLL_S
 from everfly.operator.deeds import Scene
 from everfly.operator.sight import PodSight, StoreSight
 from everfly.operator.spec import read_spec
-from processes import Connection
+from processes import Connection, free_port
+from tls_files import Authority
 
 OLD, NEW = "former-pass-4711", "later-pass-4712"
 POD = PodSight(
@@ -222,6 +224,43 @@ async def test_an_instance_that_cannot_be_asked_is_waited_for(instance: Double) 
     assert "not yet cache-0" in report.conditions[0].message
     stage.member = known
     assert reason_of(await stage.tend(PENDING_S)) == "Current"
+
+
+async def test_an_instance_that_fails_is_told_logged_once_and_asked_again(
+    instance: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = _Stage(instance, authentication=PASSWORD)
+    stage.cluster.hold("entry", "1", word=NEW)
+    stage.member = replace(stage.member, address=Address("127.0.0.1", free_port()))
+    for _ in range(3):
+        report = await stage.tend(PENDING_S)
+    assert reason_of(report) == "Pending"
+    assert "cannot be reached" in report.conditions[0].message
+    assert caplog.text.count("cannot be reached") == 1
+    stage.member = instance.member
+    assert reason_of(await stage.tend(PENDING_S)) == "Current"
+    assert lets_in(instance, NEW)
+
+
+async def test_a_pair_that_does_not_fit_is_refused_before_any_instance_hears_of_it(
+    instance: Double, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    one, other = authority.issue("one"), authority.issue("other")
+    stage = _Stage(
+        instance,
+        tlsSecretRef={"name": "tls"},
+        authentication={"clientCaCertSecret": {"name": "ca", "key": "ca.crt"}},
+    )
+    stage.cluster.hold("tls", "1", **{"tls.crt": one.cert.read_text(),
+                                      "tls.key": other.key.read_text()})  # fmt: skip
+    stage.cluster.hold("ca", "1", **{"ca.crt": other.key.read_text()})
+    report = await stage.tend()
+    assert reason_of(report) == "Refused"
+    assert "not of one another" in report.conditions[0].message
+    assert "no certificates of authorities" in report.conditions[0].message
+    assert [reason for reason, _ in stage.cluster.told] == ["SecretRefused", "SecretRefused"]
+    assert "PRIVATE" not in str((report, stage.cluster.told))
 
 
 async def test_pods_are_told_once_of_a_changed_file_of_users_and_wrong_ones_are_told_once(
