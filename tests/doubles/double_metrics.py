@@ -75,5 +75,7 @@ def answer(instance: "Dragonfly", path: str) -> bytes:
     status, body = "404 Not Found", b"nothing here\n"
     if path == "/metrics":
         status, body = "200 OK", metrics_text(instance).encode()
+    if path == "/healthz":
+        status, body = "200 OK", b"OK\n"
     head = f"HTTP/1.1 {status}\r\nContent-Type: {TYPE}\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + body

@@ -187,3 +187,21 @@ def test_a_primary_that_only_the_acting_operator_cannot_reach_stays_and_a_frozen
         cluster.set_route(old, OPERATOR_HOST, is_open=True)
         cluster.signal(old, signal.SIGCONT)
         store.wait_well(3)
+
+
+def test_an_operator_alone_learns_of_a_frozen_primary_from_a_platform_that_asks_for_answers(
+    cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    with running(cluster, client, namespace, tmp_path) as store:
+        store.create(env=PATIENT, everfly={"answerProbes": True})
+        store.wait_well(3)
+        old = store.primary()
+        with Writer(store) as writer:
+            began = time.monotonic()
+            cluster.signal(old, signal.SIGSTOP)
+            took = writer.first_after(began + 0.5, 30)
+            print(f"first write after {took + 0.5:.3f} s")  # noqa: T201
+            # The platform ends a process that does not answer, and starts another one.
+            store.wait_well(3)
+        assert took < 2 * PROMPT_S
+        assert not writer.led_to_two

@@ -127,6 +127,8 @@ ALLOWED = [
     ("create", "", "pods", ""),
     ("delete", "everfly.dev", "dragonflybackups", ""),
     ("patch", "everfly.dev", "dragonflybackupschedules", "status"),
+    ("patch", "monitoring.coreos.com", "podmonitors", ""),
+    ("delete", "monitoring.coreos.com", "prometheusrules", ""),
     ("delete", "", "persistentvolumeclaims", ""),
     ("get", "apps", "controllerrevisions", ""),
     ("get", "", "secrets", ""),
@@ -143,6 +145,8 @@ REFUSED = [
     ("create", "", "persistentvolumeclaims", ""),
     ("delete", "", "persistentvolumes", ""),
     ("create", "", "serviceaccounts", "token"),
+    ("list", "monitoring.coreos.com", "prometheusrules", ""),
+    ("get", "monitoring.coreos.com", "servicemonitors", ""),
     ("escalate", "rbac.authorization.k8s.io", "clusterroles", ""),
     ("impersonate", "", "users", ""),
 ]

@@ -136,3 +136,25 @@ def test_the_order_of_keys_in_what_the_api_server_shows_does_not_count() -> None
     turned = [dict(reversed(each.items())) for each in SPREAD]
     shown = spread_text({"topologySpreadConstraints": turned})
     assert spread({}, Around(running_spread=shown)) == SPREAD
+
+
+def test_the_platform_asks_for_an_answer_where_that_is_wanted() -> None:
+    container = _set({"everfly": {"answerProbes": True}}, AROUND)["template"]["spec"]["containers"][
+        0
+    ]
+    ready, alive = container["readinessProbe"], container["livenessProbe"]
+    assert (
+        ready["httpGet"]
+        == alive["httpGet"]
+        == {
+            "path": "/healthz",
+            "port": "admin",
+            "scheme": "HTTP",
+        }
+    )
+    assert ready["periodSeconds"] * ready["failureThreshold"] == 6
+    assert alive["periodSeconds"] * alive["failureThreshold"] == 30
+    assert "exec" in _set({}, AROUND)["template"]["spec"]["containers"][0]["readinessProbe"]
+    # Scripts of the user's own count.
+    users = {"everfly": {"answerProbes": True}, "customReadinessProbeConfigMap": {"name": "mine"}}
+    assert "httpGet" not in str(_set(users, AROUND))

@@ -47,6 +47,8 @@ class Extras:
     monitoring: MonitoringWish = MonitoringWish()
     live_settings: bool = False
     """Settings that an instance can change while it runs are changed so, without a restart."""
+    asks_for_answers: bool = False
+    """The platform asks instances for an answer, not only whether their port is open."""
     spreads: bool | None = None
     """Pods apart by default; None: where the data store is made anew."""
 
@@ -75,5 +77,6 @@ def read_extras(fields: Fields | None) -> Extras:
         services=read_services(fields.part("services")),
         monitoring=read_monitoring(fields.part("monitoring")),
         live_settings=fields.flag("liveSettings"),
+        asks_for_answers=fields.flag("answerProbes"),
         spreads=fields.flag("defaultSpread") if fields.has("defaultSpread") else None,
     )

@@ -102,6 +102,11 @@ EXTRAS: Final = object_of(
                 }
             ),
         ),
+        "answerProbes": says(
+            "Let the platform ask instances for an answer every two seconds (HTTP /healthz at the "
+            "admin port) instead of whether their port is open. Changing it restarts all pods.",
+            FLAG,
+        ),
         "defaultSpread": says(
             "Prefer different machines and zones where nothing else is said: true restarts pods "
             "that run without, false never does it. By default where a data store is made anew.",

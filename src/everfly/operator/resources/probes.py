@@ -1,7 +1,9 @@
 """Turn the wish for probe scripts into probes, volumes, mounts and configMaps.
 
-Without a script of the user's the image's own check is asked over the admin port. With one all
-three probes become scripts, and those that the user did not give are ours: a configMap each.
+Without a script of the user's the image's own check is asked over the admin port; it looks whether
+the port is open, and a frozen process keeps it open. Where it is asked for, the process itself has
+to answer. With a script all three probes become scripts, and those that the user did not give are
+ours: a configMap each.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Final
 from everfly.operator.manifest import Json, JsonObject
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner
+from everfly.operator.resources.ports import ADMIN_PORT_NAME
 from everfly.operator.spec import ProbeScripts, Spec
 
 _FOLDER: Final = "/etc/dragonfly/probes"
@@ -47,6 +50,13 @@ def _scripts(wanted: ProbeScripts) -> list[_Script]:
 
 def probes(spec: Spec) -> dict[str, Json]:
     """Return the probe fields of the container."""
+    if spec.extras.asks_for_answers and not spec.probes.are_used:
+        return {
+            # It ends a process that hangs: as patient as the image's own check.
+            "livenessProbe": _question(period_s=10, timeout_s=5) | {"initialDelaySeconds": 10},
+            # Six seconds without an answer: with the operator's own questions that is a failover.
+            "readinessProbe": _question(period_s=2, timeout_s=1),
+        }
     if not spec.probes.are_used:
         return {
             "livenessProbe": _probe(_IMAGE_CHECK, period_s=10, failures=3, delay_s=10),
@@ -62,6 +72,17 @@ def probes(spec: Spec) -> dict[str, Json]:
         )
         for each in _scripts(spec.probes)
     }  # fmt: skip
+
+
+def _question(*, period_s: int, timeout_s: int) -> dict[str, Json]:
+    # Source: `/healthz` of the HTTP console, dragonfly/src/server (1.40).
+    return {
+        "httpGet": {"path": "/healthz", "port": ADMIN_PORT_NAME, "scheme": "HTTP"},
+        "failureThreshold": 3,
+        "periodSeconds": period_s,
+        "successThreshold": 1,
+        "timeoutSeconds": timeout_s,
+    }
 
 
 def _probe(script: str, *, period_s: int, failures: int, delay_s: int) -> JsonObject:
