@@ -270,6 +270,18 @@ async def test_an_instance_that_cannot_be_asked_is_waited_for_and_then_restarted
     assert await stage.tend() == OUTDATED
 
 
+async def test_an_instance_that_ends_over_and_over_is_restarted_with_what_is_wanted(
+    instance: Double,
+) -> None:
+    stage = _Stage(instance, pod_of("--timeout=0"), set_of("--timeout=9"))
+    for restarts in range(3):
+        member = replace(instance.member, facts=None, incarnation=f"u/{restarts}")
+        stage.instance = SimpleNamespace(member=member)
+        stage.now = restarts * (PATIENCE_S / 2 + 1)
+        verdicts = await stage.tend()
+    assert verdicts == {"u/2": False}
+
+
 async def test_without_the_wish_nothing_is_judged_and_revisions_decide(instance: Double) -> None:
     stage = _Stage(instance, pod_of("--timeout=0"), set_of("--timeout=9"))
     assert await stage.tend(is_on=False) == {}

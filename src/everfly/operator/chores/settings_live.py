@@ -93,7 +93,8 @@ class LiveSettings:
                 await self._see_to(work, trial)
         living = {each.incarnation for each in work.scene.view.members}
         self._verdicts = {k: v for k, v in self._verdicts.items() if k in living}
-        self._since = {k: v for k, v in self._since.items() if k in living}
+        uids = {pod.uid for pod in work.scene.pods.values()}
+        self._since = {k: v for k, v in self._since.items() if k in uids}
         self._tell_applied(work)
         return Report(settled={name: verdict for name, (_, verdict) in self._verdicts.items()})
 
@@ -103,9 +104,10 @@ class LiveSettings:
         if known is not None and known[0] == case:
             return
         self._verdicts.pop(key, None)
-        began = self._since.get(key)
+        # By the pod: with the arguments of its start a container may end over and over.
+        began = self._since.get(trial.pod.uid)
         if began is None or began[0] != case:
-            began = self._since[key] = case, self._clock()
+            began = self._since[trial.pod.uid] = case, self._clock()
         verdict: bool | None = None
         try:
             verdict = await self._judged(work, trial)
@@ -121,6 +123,7 @@ class LiveSettings:
             verdict = False
         if verdict is not None:
             self._verdicts[key] = case, verdict
+            self._since.pop(trial.pod.uid, None)
 
     async def _judged(self, work: Work, trial: _Trial) -> bool | None:
         """Return whether a process counts as current; None: that is not known yet."""
@@ -136,8 +139,6 @@ class LiveSettings:
             return False
         if not plan.changes:
             return True
-        if pod.is_process_gone:
-            return False  # with the arguments of its pod it may never come up
         is_loading = member.facts is None or member.facts.is_loading
         if not member.is_reachable or member.address is None or is_loading:
             return None
