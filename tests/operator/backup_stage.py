@@ -29,11 +29,14 @@ class Backup:
     store: Store
     name: str = "first"
 
-    def create(self, claim: str = "backups", **spec: Any) -> "Backup":
+    def create(
+        self, claim: str = "backups", *, labels: dict[str, str] | None = None, **spec: Any
+    ) -> "Backup":
+        place = {"name": self.name, "namespace": self.store.namespace}
         body = {
             "apiVersion": API_VERSION,
             "kind": BACKUP_KIND,
-            "metadata": {"name": self.name, "namespace": self.store.namespace},
+            "metadata": place | {"labels": labels or {}},
             "spec": {"store": self.store.name, "to": {"volume": {"claimName": claim}}} | spec,
         }
         self.store.client.create(BACKUP(body))
@@ -81,6 +84,12 @@ def make_schedule(store: Store, name: str = "often", **spec: Any) -> None:
         | spec,
     }
     store.client.create(SCHEDULE(body))
+
+
+def backups_of(client: Client) -> set[str]:
+    """Return the names of all backups of the namespace that are not going."""
+    found = list(client.list(BACKUP))
+    return {each.metadata.name for each in found if not each.metadata.deletionTimestamp}
 
 
 def files_of(store: Store, claim: str = "backups") -> list[str]:

@@ -152,7 +152,8 @@ def next_step(seen: Seen) -> Step:
     if not progress.ferry:
         return _begin(seen)
     if seen.now - progress.attempt_at > seen.spec.attempt_s:
-        return _fail(seen, f"it took longer than {seen.spec.attempt_s} s")
+        waits_for = f": {seen.ferry.trouble}" if seen.ferry and seen.ferry.trouble else ""
+        return _fail(seen, f"it took longer than {seen.spec.attempt_s} s{waits_for}")
     ferry = seen.ferry
     if ferry is None:
         return StartFerry() if progress.cut is None else _fail(seen, "its ferry is gone")

@@ -8,6 +8,8 @@ its incarnation; `history` is the ferry's (whoever copied it whole may be the fi
 from dataclasses import dataclass, replace
 from typing import Final
 
+from everfly.core.group_view import GroupView, Member
+from everfly.core.model import Address, Role
 from everfly.operator.backups.place import RestoreWish
 from everfly.operator.manifest import Json, JsonObject, part, text
 
@@ -72,3 +74,49 @@ def history_to_begin_with(wish: RestoreWish | None, status: JsonObject) -> str |
         return None
     restored = restored_of(status)
     return restored.history if restored is not None and restored.phase == COPYING else ""
+
+
+def who_holds_data(view: GroupView, restored: Restored | None) -> str:
+    """Return an instance whose data are not those that are being restored; empty: there is none."""
+    for each in view.members:
+        facts = each.facts
+        if facts is None or not facts.keys:
+            continue
+        # One that copies from a ferry holds its data, also from an earlier one that was lost.
+        is_follower = facts.role is Role.REPLICA and restored is not None
+        if not is_follower:
+            return each.name
+    return ""
+
+
+def who_copies(view: GroupView) -> Member | None:
+    """Return the instance that is to copy the data from the ferry; None: none is ready to."""
+    members = [each for each in view.members if _is_usable(each)]
+    if view.intent.has_snapshots and len(members) < view.intent.replicas:
+        return None  # a disk of one that is not there yet may hold data, and these are kept
+    return members[0] if members else None
+
+
+def _is_usable(member: Member) -> bool:
+    return (
+        member.is_reachable
+        and not member.is_terminating
+        and not member.is_fenced
+        and member.facts is not None
+        and not member.facts.is_loading
+    )
+
+
+def is_copying(member: Member, ferry: Address) -> bool:
+    """Tell whether an instance copies from the ferry, or has."""
+    facts = member.facts
+    if facts is None or facts.role is not Role.REPLICA or facts.primary != ferry:
+        return False
+    return facts.is_link_up or facts.is_syncing
+
+
+def is_promoting(view: GroupView) -> bool:
+    """Tell whether the first primary is being promoted; not one that was lost on the way."""
+    move = view.record.move
+    chosen = view.member(move.to) if move is not None else None
+    return move is not None and chosen is not None and chosen.incarnation == move.incarnation

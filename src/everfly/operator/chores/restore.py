@@ -12,8 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from everfly.core.group_view import Member
-from everfly.core.model import Address, Role
+from everfly.core.model import Address
 from everfly.errors import EverflyError, RemoteError
 from everfly.operator.backups.decide import FerryFacts
 from everfly.operator.backups.dock import Dock, owner_of
@@ -27,8 +26,12 @@ from everfly.operator.backups.restored import (
     FIELD,
     LOADING,
     Restored,
+    is_copying,
+    is_promoting,
     restored_field,
     restored_of,
+    who_copies,
+    who_holds_data,
 )
 from everfly.operator.backups.sight import FerrySight
 from everfly.operator.backups.words import Words
@@ -79,7 +82,7 @@ class Restore:
             return Report() if restored is None else await self._give_up(store, restored)
         if work.scene.view.record.primary:
             return await self._conclude(store, restored)
-        if work.scene.view.record.move is not None:
+        if is_promoting(work.scene.view):
             return _waits(COPYING, "the first primary is being promoted")
         return await self._bring(work, wish, restored)
 
@@ -114,7 +117,7 @@ class Restore:
         if isinstance(snapshot, str):
             return _waits("NoSuchBackup", snapshot)
         name, location = short_name(store.name, "restore"), told(snapshot)
-        if full := _not_empty(work, restored):
+        if full := who_holds_data(work.scene.view, restored):
             return _waits("HasData", f"{full} holds data already, which are kept")
         ferry = await self._dock.get(store.namespace, name, store.uid)
         begun = Restored(LOADING, location, name)
@@ -205,16 +208,10 @@ class Restore:
     async def _lead(self, work: Work, ferry: Address, restored: Restored) -> Report:
         """Have the first instance copy from the ferry; once it has, the plan promotes it."""
         message = f"{restored.keys} keys are being copied"
-        members = [each for each in work.scene.view.members if _is_usable(each)]
-        intent = work.scene.view.intent
-        if not members or (intent.has_snapshots and len(members) < intent.replicas):
-            # A disk of one that is not there yet may hold data, and these are kept.
+        first = who_copies(work.scene.view)
+        if first is None or first.facts is None or first.address is None:
             return _waits(COPYING, f"{message} once the instances are ready", restored)
-        first = members[0]
-        assert first.facts is not None
-        is_led = first.facts.role is Role.REPLICA and first.facts.primary == ferry
-        if not is_led or not (first.facts.is_link_up or first.facts.is_syncing):
-            assert first.address is not None
+        if not is_copying(first, ferry):
             await Orders(first.address).follow(ferry, cuts_clients=False)
         return _waits(COPYING, f"{message} by {first.name}", restored)
 
@@ -223,30 +220,6 @@ def _note_end(task: asyncio.Task[FerryFacts]) -> None:
     """Look at how a task ended, also where its data store is gone and nobody else does."""
     if not task.cancelled() and task.exception() is not None:
         log.debug("%s: %s", task.get_name(), task.exception())
-
-
-def _is_usable(member: Member) -> bool:
-    return (
-        member.is_reachable
-        and not member.is_terminating
-        and not member.is_fenced
-        and member.facts is not None
-        and not member.facts.is_loading
-    )
-
-
-def _not_empty(work: Work, restored: Restored | None) -> str:
-    """Return an instance that holds data which are not those that are being restored, or none."""
-    history = restored.history if restored is not None else ""
-    for each in work.scene.view.members:
-        facts = each.facts
-        if facts is None or not facts.keys:
-            continue
-        # One that copies from a ferry holds its data, also from an earlier one that was lost.
-        is_copying = facts.role is Role.REPLICA and restored is not None
-        if not is_copying and facts.history != history:
-            return each.name
-    return ""
 
 
 def _done(restored: Restored) -> str:
