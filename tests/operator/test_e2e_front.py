@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from stage import Store, address, call, label, name_of, running
 
 from compat.clients.programs import PROGRAMS, Missing, Program
 from everfly.operator import names
-from processes import Child, Connection, until
+from processes import Child, Connection, free_port, until
+from tls_files import Authority
 
 ANNOUNCED_S = 0.5
 """Far above the 50 ms of an idle machine: this one runs a whole cluster, and other tests."""
@@ -292,6 +294,49 @@ def test_a_front_that_lost_the_api_server_goes_on_with_what_it_knew_and_says_so(
     finally:
         relay.cut()
         front.child.kill()
+
+
+def test_a_front_with_tls_and_users_lets_in_who_has_both(
+    store: Store, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    pair = authority.issue("front")
+    users = tmp_path / "users.acl"
+    users.write_text(
+        "user default off\n"
+        "user shop on >of-the-shop +sentinel|get-master-addr-by-name +sentinel|masters +hello\n"
+    )
+    port = free_port()
+    flags = (
+        f"--namespaces={namespace}", "--bind=0", f"--tls-bind=127.0.0.1:{port}",
+        f"--tls-cert-file={pair.cert}", f"--tls-key-file={pair.key}", f"--acl-file={users}",
+    )  # fmt: skip
+    kubeconfig = rights_of_the_sample(cluster, client, namespace, tmp_path)
+    front = FrontProcess(kubeconfig, tmp_path, *flags)
+    try:
+        front.wait_ready()
+        with Connection(port) as plain, pytest.raises((OSError, hiredis.ProtocolError)):
+            plain.call("PING")
+        trust = ssl.create_default_context(cafile=str(authority.ca))
+        trust.check_hostname = False  # it is reached by its address
+        connection = Connection(port)
+        with connection:
+            connection.socket = trust.wrap_socket(connection.socket)
+            with pytest.raises(hiredis.ReplyError, match="NOAUTH"):
+                connection.call("SENTINEL", "MASTERS")
+            connection.call("AUTH", "shop", "of-the-shop")
+            found = connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "cache")
+            assert found == [address(store.primary()).encode(), b"6379"]
+            with pytest.raises(hiredis.ReplyError, match="NOPERM"):
+                connection.call("SENTINEL", "FAILOVER", "cache")
+        front.child.signal(signal.SIGTERM)
+        assert front.child.wait(10) == 0
+    except BaseException:
+        print(front.child.log_tail())  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        front.child.kill()
+    assert "of-the-shop" not in front.child.log.read_text()
 
 
 NAMES = ("ioredis", "go-redis", "lettuce", "jedis")
