@@ -13,7 +13,7 @@ from typing import Final
 from everfly.core.effects import Effect, PauseWrites, ResumeWrites
 from everfly.core.model import Address, Engine
 from everfly.sim.cluster import GROUP
-from everfly.sim.conduct import Conduct, place_of
+from everfly.sim.conduct import Conduct, Place, place_of
 from everfly.sim.instance import SimInstance
 from everfly.sim.sentinel_host import SimSentinel
 from everfly.sim.world import Kind, Mark
@@ -56,8 +56,8 @@ class Leftovers:
     conduct: Conduct
     _asides: dict[tuple[Address, bool], int] = field(default_factory=dict)
     """Primaries too many, whether judged as old ones, and since when."""
-    _followed_at: dict[str, int] = field(default_factory=dict)
-    """When each instance was last seen as a replica."""
+    _followed_at: dict[Place, int] = field(default_factory=dict)
+    """When whoever is at a place was last seen as a replica."""
     _read: int = 0
     """Lines of the trace that were looked at for sleepers."""
     _paused_at: dict[str, int] = field(default_factory=dict)
@@ -113,9 +113,9 @@ class Leftovers:
         deployment.world.after(LOOK_MS, self._look)
         self._look_at_sleepers()
         self._look_at_the_loading()
-        for instance in deployment.instances.values():
+        for instance in (*deployment.instances.values(), *deployment.strangers):
             if instance.is_running and not instance.is_primary:
-                self._followed_at[instance.name] = self.conduct.now
+                self._followed_at[place_of(instance)] = self.conduct.now
         self._look_at_asides(is_old=True)
         self._look_at_asides(is_old=False)
 
@@ -250,6 +250,7 @@ class Leftovers:
                 instance.is_running
                 and instance.is_loading
                 and not instance.is_paused
+                and not instance.slow_ms
                 and has_run >= LOADING_MS
                 and self.conduct.judge.mischief.disturbed_at <= instance.started_at
             )
@@ -280,7 +281,7 @@ class Leftovers:
         steady_ms = OLD_STEADY_MS if is_old else STEADY_MS
         if has_served < steady_ms or self.conduct.now < instance.busy_until:
             return False
-        followed_at = self._followed_at.get(instance.name, 0)
+        followed_at = self._followed_at.get(place_of(instance), 0)
         return bool(deployment.ours) and all(
             self._would_demote(sentinel, instance, steady_ms)
             and (not is_old or self._left_at(sentinel, instance) > followed_at)

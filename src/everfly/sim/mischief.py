@@ -203,6 +203,7 @@ class Mischief:
             is_over = True
             for stranger in strangers:
                 stranger.kill()
+                deployment.ledger.note_loss(stranger, stranger.log)
             network.hosts[instance.address] = instance
             if not instance.is_running:
                 instance.restart(follows=self._follows(instance))
@@ -225,7 +226,10 @@ class Mischief:
             for write_id in range(-50, 0):
                 company.replication.append(write_id)
             deployment.strangers.append(company)
-        stranger = SimInstance(world, network, instance.address, character, "stranger")
+        # Genuine Sentinels may promote it, and with that lose all that it never had.
+        stranger = SimInstance(
+            world, network, instance.address, character, "stranger", deployment.ledger
+        )
         stranger.started_at = world.now
         stranger.replication.begin_in_sync(company)
         deployment.strangers.append(stranger)

@@ -144,7 +144,10 @@ class Network:
         if target is None:
             world.after(1, lambda: source.deliver(lambda: on_lost("No route to host", False)))
             return
-        if not self.reaches(source.name, target.name):
+        takes = CONNECT_LIMIT_MS + 1
+        if self.reaches(source.name, target.name):
+            takes = self.delay(source.name, target.name) + self.delay(target.name, source.name)
+        if takes > CONNECT_LIMIT_MS:
             world.after(
                 CONNECT_LIMIT_MS, lambda: source.deliver(lambda: on_lost("timed out", False))
             )
@@ -159,8 +162,7 @@ class Network:
             target.connections[connection] = None
             source.deliver(lambda: on_up(connection))
 
-        there = self.delay(source.name, target.name)
-        world.after(there + self.delay(target.name, source.name), arrive)
+        world.after(takes, arrive)
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,8 @@ from everfly.sim.watcher import Watcher
 
 ENGINE_FAILOVER_MS: Final = 5_000
 """How long the engine's own FAILOVER tries."""
+LATE_CRASH_MS: Final = 5_000
+"""A disk takes no longer, unless it fails."""
 MONITOR_AGAIN_MS: Final = 500
 """Somebody waits for a Sentinel that is down to come back."""
 
@@ -73,8 +75,11 @@ class Operator:
 
     def _end_crash(self, sentinel: SimSentinel) -> None:
         if sentinel.is_running:
-            # Whoever is stopped reads it when it goes on.
+            # Whoever is stopped reads it when it goes on. It may end all the same: what is decided
+            # waits for the disk.
             sentinel.deliver(lambda: sentinel.request(partial(self._crash, "")))
+            world = self.deployment.world
+            world.after(LATE_CRASH_MS, lambda: sentinel.start() if sentinel.has_exited else None)
         else:
             sentinel.start()
 

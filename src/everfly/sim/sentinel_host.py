@@ -89,6 +89,8 @@ class SimSentinel(Stoppable):
     """Of the core, in all lives."""
     effects: int = field(default=0, init=False)
     life: int = field(default=0, init=False)
+    has_exited: bool = field(default=False, init=False)
+    """It ended by itself, as SIMULATE-FAILURE has it do."""
     clock_ahead: int = field(default=0, init=False)
     """How far this process's monotonic clock has jumped, as after a suspended machine."""
     subscribers: "dict[Connection, Callable[[Announcement], None]]" = field(
@@ -129,7 +131,7 @@ class SimSentinel(Stoppable):
         """Start from what is on disk."""
         self.life += 1
         self.is_running = True
-        self.is_paused = False
+        self.is_paused = self.has_exited = False
         self.disk.open(
             Outlets(self._durable_state, self._do, self._refuse, self._when_awake(self.life))
         )
@@ -145,6 +147,7 @@ class SimSentinel(Stoppable):
 
     def crash(self) -> None:
         """SIGKILL: what is not on disk is gone."""
+        self.has_exited = False
         if not self.is_running:
             return
         self.world.mark(self.name, "crashed", Kind.LIFE)
@@ -272,6 +275,7 @@ class SimSentinel(Stoppable):
                 self._askers.pop(effect.token)(effect)
             case Crash():
                 self.crash()
+                self.has_exited = True
             case _:
                 pass
 
