@@ -21,7 +21,7 @@ from lightkube.resources.storage_v1 import StorageClass
 from lightkube.types import PatchType
 from stage import DRAGONFLY as RESOURCE
 from stage import OperatorProcess, Store, Writer, call, disks, name_of, running, uid_of
-from test_rbac import of_the_manifest
+from test_rbac import of_the_manifest, refusals
 
 from everfly.operator import names
 from processes import until
@@ -63,13 +63,21 @@ def sizes(client: Client) -> dict[str, str]:
     }
 
 
+def owner(claim: PersistentVolumeClaim) -> str:
+    assert claim.metadata is not None
+    return next((each.uid for each in claim.metadata.ownerReferences or []), "")
+
+
 def set_of(store: Store) -> Any:
     return store.client.get(StatefulSet, store.name)
 
 
 def template_size(store: Store) -> str:
-    (template,) = set_of(store).spec.volumeClaimTemplates
-    return str(template.spec.resources.requests["storage"])
+    sizes_of = [
+        str(each.spec.resources.requests["storage"])
+        for each in set_of(store).spec.volumeClaimTemplates or []
+    ]
+    return ",".join(sizes_of)
 
 
 def uids(store: Store) -> dict[str, str]:
@@ -83,6 +91,10 @@ def well(store: Store, replicas: int) -> None:
 
 def note(store: Store) -> object:
     return (store.status.get("record") or {}).get("remake")
+
+
+def annotations(store: Store) -> dict[str, str]:
+    return dict(store.item["metadata"].get("annotations") or {})
 
 
 def are_current(store: Store) -> bool:
@@ -186,6 +198,39 @@ def test_an_operator_that_ends_between_deleting_and_making_the_set_is_finished_b
     assert are_current(store)
 
 
+def test_the_rights_of_the_manifest_are_enough_for_disks(
+    store: Store, client: Client, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    assert store.operator is not None
+    store.operator.stop()
+    kubeconfig = account_without(client, cluster, namespace, tmp_path, ("", ""))
+    before = refusals(client)
+    operator = OperatorProcess(cluster, namespace, tmp_path, f"--kubeconfig={kubeconfig}")
+    try:
+        retention = {"whenScaled": "Delete", "whenDeleted": "Delete"}
+        store.change(
+            snapshot=with_disk(growing(client, "2Gi")), everfly={"volumeRetention": retention}
+        )
+        until(
+            lambda: template_size(store) == "2Gi" and note(store) is None, 60,
+            show=operator.child.log_tail, despite=(ApiError,),
+        )  # fmt: skip
+        well(store, 3)
+        old = client.get(PersistentVolumeClaim, "df-cache-2").metadata
+        store.annotate(rebuild="cache-2")
+        store.wait(lambda: names.REBUILD not in annotations(store), 60)
+        new = client.get(PersistentVolumeClaim, "df-cache-2").metadata
+        assert old is not None
+        assert new is not None
+        assert new.uid != old.uid
+        well(store, 3)
+        store.change(replicas=2)
+        store.wait(lambda: "df-cache-2" not in claims(client), 60)
+    finally:
+        operator.kill()
+    assert refusals(client) - before == set()
+
+
 def test_what_cannot_be_done_to_disks_is_told_and_nothing_is_changed(
     store: Store, client: Client
 ) -> None:
@@ -278,6 +323,14 @@ def test_disks_of_pods_that_a_smaller_group_lost_go_and_those_of_one_that_sleeps
         store.wait(lambda: store.condition("UnusedVolumes") == "True", 30)
         assert set(claims(client)) == {"df-cache-0", "df-cache-1"}
         assert call(store.primary(), "GET", "kept") == b"yes"
+        owned = {
+            each.metadata.name: owner(each) for each in claims(client).values() if each.metadata
+        }
+        assert set(owned.values()) == {store.item["metadata"]["uid"]}
+        store.change(everfly={"volumeRetention": {"whenDeleted": "Retain"}})
+        store.wait(lambda: {owner(each) for each in claims(client).values()} == {""}, 30)
+        store.change(everfly={"volumeRetention": {"whenDeleted": "Delete"}})
+        store.wait(lambda: "" not in {owner(each) for each in claims(client).values()}, 30)
         client.delete(RESOURCE, store.name)
         store.wait(lambda: not claims(client), 60)
 
@@ -303,8 +356,7 @@ def test_replicas_are_rebuilt_one_after_the_other_and_never_the_primary(
         def is_done() -> bool:
             nonlocal most_away
             most_away = max(most_away, 2 - len(store.labelled(names.ROLE_REPLICA)))
-            annotations = store.item["metadata"].get("annotations") or {}
-            return names.REBUILD not in annotations and names.REBUILDING not in annotations
+            return not annotations(store).keys() & {names.REBUILD, names.REBUILDING}
 
         store.wait(is_done, 120)
         well(store, 3)

@@ -1,13 +1,28 @@
 """What becomes of disks: sizes read, changes judged, notes read back, orders understood. Pure."""
 
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_observe import member, pod_object, seen, set_object, store_object
 
-from everfly.core.group_view import Rebuild
-from everfly.core.model import Instant
+from everfly.core.group_view import (
+    Contact,
+    Facts,
+    GroupView,
+    Intent,
+    Lineage,
+    Member,
+    Move,
+    Rebuild,
+    Record,
+)
+from everfly.core.model import Address, Epoch, Instant, Role
 from everfly.operator import names
+from everfly.operator.chores.volumes_unused import histories_held, is_smaller_and_well
 from everfly.operator.claims import (
     HISTORY,
     ClaimChange,
@@ -148,6 +163,54 @@ SPEC = {"replicas": 3, "serviceName": "cache"}
 REMAKE = Remake("old", "cache-1", SPEC, {"cache-1": "u1"}, [OWNER])
 
 
+def well(**changes: Any) -> GroupView:
+    """A group of two in order, whose primary was promoted from another history."""
+    here = Address("10.0.0.0", 9999)
+    seen_now = Contact(Instant(1))
+    facts = Facts(Role.PRIMARY, "now", promoted_from="before")
+    primary = Member("cache-0", 0, here, facts=facts, contact=seen_now)
+    facts = Facts(Role.REPLICA, "now", 5, here, is_link_up=True)
+    replica = Member("cache-1", 1, Address("10.0.0.1", 9999), facts=facts, contact=seen_now)
+    record = Record("cache-0", Lineage("now", history_before="older"))
+    group = GroupView((primary, replica), record, Intent(replicas=2, running=2))
+    return replace(group, **changes)
+
+
+def test_a_disk_is_known_to_be_spare_only_by_the_histories_that_the_primary_went_on_from() -> None:
+    # What the record calls the history before may have been lost: a wake begins another.
+    assert histories_held(well()) == {"now", "before"}
+    assert histories_held(well(record=Record("cache-0"))) == {"before"}
+    assert histories_held(GroupView(())) == set()
+
+
+MOVING = Record("cache-0", move=Move("cache-1", "", "cache-0", is_planned=True, epoch=Epoch(1)))
+LAGGING = Member("cache-1", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_well"),
+    [
+        ({}, True),
+        ({"intent": Intent(replicas=2, running=2, is_hibernated=True)}, False),
+        ({"intent": Intent(replicas=0, running=0)}, False),
+        ({"intent": Intent(replicas=2, running=3)}, False),
+        ({"intent": Intent(replicas=3, running=3)}, False),
+        ({"record": MOVING}, False),
+        ({"members": (well().members[0], LAGGING)}, False),
+        ({"members": ()}, False),
+    ],
+)
+def test_disks_go_only_when_the_smaller_group_is_awake_and_in_order(
+    changes: dict[str, Any], *, is_well: bool
+) -> None:
+    owned_set = set_sight({**set_object(), "status": {"observedGeneration": 3, "replicas": 2}})
+    assert is_smaller_and_well(well(**changes), owned_set) is is_well
+    shrinking = set_sight({**set_object(), "status": {"observedGeneration": 3, "replicas": 4}})
+    assert not is_smaller_and_well(well(**changes), shrinking)
+    unseen = set_sight({**set_object(), "status": {"observedGeneration": 2, "replicas": 2}})
+    assert not is_smaller_and_well(well(**changes), unseen)
+
+
 def noted(remake: Remake | None = REMAKE) -> Any:
     return store_sight({**store_object(), "status": remake_fields(remake)})
 
@@ -266,3 +329,55 @@ def test_disks_stay_unless_people_say_otherwise() -> None:
     told = {"volumeRetention": {"whenScaled": "Delete", "whenDeleted": "Retain"}}
     keep = read_spec({"everfly": told}).extras.retention
     assert (keep.goes_with_pod, keep.goes_with_resource) == (True, False)
+
+
+def hook(**everfly: Any) -> str:
+    (container,) = manifest(handOverOnStop=True, **everfly)["template"]["spec"]["containers"]
+    shell, flag, script = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert (shell, flag) == ("/bin/sh", "-c")
+    return str(script)
+
+
+def test_pods_wait_for_a_hand_over_only_where_that_is_asked_for() -> None:
+    (plain,) = manifest()["template"]["spec"]["containers"]
+    assert "lifecycle" not in plain
+    (asked,) = manifest(handOverOnStop=True)["template"]["spec"]["containers"]
+    rest = {key: value for key, value in asked.items() if key != "lifecycle"}
+    assert rest == plain
+
+
+@pytest.mark.parametrize(("grace_s", "wait_s"), [(0, 10), (60, 10), (20, 10), (6, 3), (1, 1)])
+def test_the_wait_leaves_half_of_the_time_for_the_end_itself(grace_s: int, wait_s: int) -> None:
+    script = hook(terminationGracePeriodSeconds=grace_s)
+    assert f"+ {wait_s}))" in script
+    assert "localhost 9999" in script
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [
+        ("role:master\\r\\nconnected_slaves:2\\r\\n", True),
+        ("role:master\\r\\nconnected_slaves:10\\r\\n", True),
+        ("role:master\\r\\nconnected_slaves:0\\r\\n", False),
+        ("role:slave\\r\\nmaster_host:10.0.0.1\\r\\n", False),
+        ("", False),
+    ],
+)
+def test_the_hook_waits_while_a_primary_feeds_replicas_and_for_nothing_else(
+    tmp_path: Path, said: str, *, waits: bool
+) -> None:
+    """The very script, with an `nc` that says this once and then what a replica says."""
+    (tmp_path / "nc").write_text(
+        f'#!/bin/sh\nread -r line\necho "$line" >> {tmp_path}/asked\n'
+        f"[ -e {tmp_path}/second ] && printf 'role:slave\\r\\n' && exit\n"
+        f": > {tmp_path}/second\nprintf '{said}'\n"
+    )
+    (tmp_path / "nc").chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", hook()], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0
+    asked = (tmp_path / "asked").read_text().split()
+    assert len(asked) // 2 == (2 if waits else 1)
+    assert "INFO" in asked

@@ -97,9 +97,15 @@ class Applier:
         self._claims_told: object = None
 
     async def apply(
-        self, store: StoreSight, spec: Spec, running: int, around: Around
+        self, store: StoreSight, spec: Spec | None, running: int, around: Around
     ) -> tuple[str, ...]:
-        """Write what is not as wanted. Return what could not be done and what to do about it."""
+        """Write what is not as wanted. Return what could not be done and what to do about it.
+
+        While the spec is wrong (None), only what was begun is ended.
+        """
+        if spec is None:
+            await self._finish(store)
+            return ()
         owned_set = self._inventory.sets.get((store.namespace, store.name))
         around = self._as_it_runs(store, owned_set, around)
         if self._is_settled(store, spec, running, around):
@@ -130,6 +136,12 @@ class Applier:
             self._settled = _Settled(store.uid, spec, running, around, time.monotonic())
         return tuple(problems)
 
+    async def _finish(self, store: StoreSight) -> None:
+        key = store.namespace, store.name
+        newest = self._inventory.stores.get(key) or store
+        if remake_of(newest.status) is not None:
+            await self._remaker.go_on(newest, self._inventory.sets.get(key), {})
+
     def _as_it_runs(self, store: StoreSight, owned_set: SetSight | None, around: Around) -> Around:
         """Return what is around with what runs now, which is kept where nothing else is asked."""
         if owned_set is not None:
@@ -157,7 +169,7 @@ class Applier:
         key = store.namespace, store.name
         newest, owned_set = self._inventory.stores.get(key) or store, self._inventory.sets.get(key)
         if remake_of(newest.status) is not None:
-            await self._remaker.go_on(newest, manifest, owned_set)
+            await self._remaker.go_on(newest, owned_set, part(manifest, "spec", "template"))
             return None
         if owned_set is None:
             return await self._apply_one(store, "StatefulSet", store.name, manifest)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import click
+import httpx2
 
 from everfly.errors import SettingsError
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY, Api, Object, Patch
+from everfly.operator.api import DRAGONFLY, Api, Object, Patch, Refused
 from everfly.operator.chores.rebuild import REBUILDING
 from everfly.operator.manifest import objects, text
 from everfly.operator.rebuilds import RebuildOrder, begun_of, orders_of, orders_text
@@ -17,6 +18,9 @@ from everfly.operator.rebuilds import RebuildOrder, begun_of, orders_of, orders_
 LOOK_S: Final = 0.2
 REASON_S: Final = 5.0
 """For the reason of a refusal to reach the status."""
+
+TRIES: Final = 10
+"""To write while others write too."""
 
 WithApi = Callable[[click.Context, Callable[[Api, str | None], Awaitable[None]]], None]
 
@@ -51,6 +55,18 @@ Place = tuple[str, str | None]
 
 
 async def _ask(api: Api, place: Place, order: RebuildOrder) -> None:
+    """Add an order to those that are there. Raise Refused, Unavailable."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            await _write(api, place, order)
+        except Refused as error:
+            if error.code != httpx2.codes.CONFLICT or not tries_left:
+                raise
+        else:
+            return
+
+
+async def _write(api: Api, place: Place, order: RebuildOrder) -> None:
     item = await _store(api, place)
     others = tuple(each for each in orders_of(_annotations(item)) if each.name != order.name)
     change: dict[str, Any] = {

@@ -181,7 +181,7 @@ class Keeper:
             await self._refresh()
             self._wake.set()
         problems = self._problems
-        if spec is not None and not view.intent.is_paused:
+        if not view.intent.is_paused:
             problems += await self._applier.apply(store, spec, decision.running, self._around)
         if spec is not None:
             if spec.has_readiness_gate and not view.intent.is_paused:

@@ -29,6 +29,7 @@ from everfly.operator.events import NORMAL, WARNING, Events
 from everfly.operator.inventory import Inventory
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
 from everfly.operator.remake_note import Remake, remake_fields, remake_of
+from everfly.operator.resources.owner import Owner
 from everfly.operator.sight import SetSight, StoreSight
 
 CARRIED: Final = ("template", "volumeClaimTemplates")
@@ -56,6 +57,8 @@ class Remaker:
         live = await self._api.get(STATEFUL_SET, store.name, store.namespace)
         if live is None or live["metadata"]["uid"] != owned_set.uid:
             return ""
+        if live["metadata"].get("generation") != owned_set.generation:
+            return ""  # somebody has just changed it
         spec = {key: each for key, each in part(live, "spec").items() if key not in CARRIED}
         spec = without_nothing({**spec, **changes})
         pods = {
@@ -63,33 +66,56 @@ class Remaker:
             for pod in self._inventory.pods_of(store)
             if pod.owner_uid == owned_set.uid
         }
-        owners = objects(live, "metadata", "managedFields")
-        remake = Remake(owned_set.uid, owned_set.update_revision, spec, pods, owners)
+        remake = Remake(
+            set_uid=owned_set.uid,
+            revision=owned_set.update_revision,
+            spec=spec,
+            pods=pods,
+            owners=objects(live, "metadata", "managedFields"),
+            labels=part(live, "metadata", "labels"),
+            annotations=part(live, "metadata", "annotations"),
+        )
         item = await self._write(store, remake)
         if remake_of(part(item, "status")) != remake:
             return NOT_KEPT
         return ""
 
     async def go_on(
-        self, store: StoreSight, manifest: JsonObject, owned_set: SetSight | None
+        self, store: StoreSight, owned_set: SetSight | None, template: JsonObject
     ) -> None:
-        """Take the next step of a note that is there. Raise Refused, Unavailable."""
+        """Take the next step of a note that is there. Raise Refused, Unavailable.
+
+        `template` is taken where Kubernetes has not kept the one that runs; empty: none is known.
+        """
         remake = remake_of(store.status)
         assert remake is not None
         if owned_set is None:
-            await self._make(store, manifest, remake)
+            await self._make(store, remake, template)
         elif owned_set.uid == remake.set_uid:
             if not owned_set.is_terminating:
                 await self._api.delete(STATEFUL_SET, store.name, store.namespace, is_orphaning=True)
         else:
             await self._finish(store, remake, owned_set)
 
-    async def _make(self, store: StoreSight, manifest: JsonObject, remake: Remake) -> None:
+    async def _make(self, store: StoreSight, remake: Remake, template: JsonObject) -> None:
         revision = await self._api.get(CONTROLLER_REVISION, remake.revision, store.namespace)
         found = part(revision or {}, "data", "spec", "template")
         kept = {key: each for key, each in found.items() if key != "$patch"}
-        template = kept or part(manifest, "spec", "template")
-        wanted = {**manifest, "spec": {**remake.spec, "template": template}}
+        if not kept and not template:
+            raise Unavailable(f"revision {remake.revision} is gone, and the spec is wrong")
+        metadata: dict[str, Json] = {
+            "name": store.name,
+            "namespace": store.namespace,
+            "labels": remake.labels,
+            "annotations": remake.annotations,
+            "ownerReferences": [Owner(store.name, store.namespace, store.uid).reference()],
+        }
+        wanted: dict[str, Json] = {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": metadata,
+            "spec": {**remake.spec, "template": kept or template},
+        }
         try:
             item = await self._api.create(STATEFUL_SET, store.namespace, wanted)
         except Refused as error:

@@ -7,13 +7,14 @@
         spec: {...}               of the new one, without its template
         pods: {cache-0: UID}      around which it is made
         owners: [...]             its managedFields: who owns which of its fields
+        labels, annotations: {}   as it has them
 
 Rules: while the note is there a pod of it that belongs to nobody is still an instance; nonsense
 counts as no note.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
 from everfly.operator.sight import PodSight, StoreSight
@@ -33,6 +34,8 @@ class Remake:
     """Uids by name."""
     owners: Sequence[JsonObject] = ()
     """Entries of managedFields: without them nobody could take away what one of them set."""
+    labels: JsonObject = field(default_factory=dict)
+    annotations: JsonObject = field(default_factory=dict)
 
     @property
     def replicas(self) -> int:
@@ -47,8 +50,15 @@ def remake_of(status: JsonObject) -> Remake | None:
     if not text(note, "set"):
         return None
     pods = {name: uid for name, uid in part(note, "pods").items() if isinstance(uid, str)}
-    owners = objects(note, "owners")
-    return Remake(text(note, "set"), text(note, "revision"), part(note, "spec"), pods, owners)
+    return Remake(
+        set_uid=text(note, "set"),
+        revision=text(note, "revision"),
+        spec=part(note, "spec"),
+        pods=pods,
+        owners=objects(note, "owners"),
+        labels=part(note, "labels"),
+        annotations=part(note, "annotations"),
+    )
 
 
 def remake_fields(remake: Remake | None) -> dict[str, Json]:
@@ -61,6 +71,8 @@ def remake_fields(remake: Remake | None) -> dict[str, Json]:
             "spec": remake.spec,
             "pods": remake.pods,
             "owners": remake.owners,
+            "labels": remake.labels,
+            "annotations": remake.annotations,
         }
     return {"record": {"remake": note}}
 

@@ -37,6 +37,8 @@ class Rebuilds:
         self._api = tools.api
         self._inventory = tools.inventory
         self._events = tools.events
+        self._outcome: Report | None = None
+        """Of the last order, until there is another."""
         self._stuck: tuple[str, float] = ("", 0.0)
         """Which new pod is without its disk, and since when."""
 
@@ -48,6 +50,8 @@ class Rebuilds:
             return await self._go_on(work, begun, orders)
         if orders:
             return await self._begin(work, orders)
+        if self._outcome is not None:
+            return self._outcome
         if not has_condition(work.scene.store, REBUILDING):
             return Report()
         return _report("NotAsked", "", is_true=False)
@@ -123,7 +127,8 @@ class Rebuilds:
     ) -> Report:
         await self._annotate(store, {names.REBUILD: orders_text(orders[1:])})
         self._events.tell(store, WARNING, "RebuildRefused", reason)
-        return _report("Refused", reason, is_true=False)
+        self._outcome = _report("Refused", reason, is_true=False)
+        return self._outcome
 
     async def _end(
         self, store: StoreSight, begun: Begun, orders: tuple[RebuildOrder, ...], how: str
@@ -131,7 +136,8 @@ class Rebuilds:
         rest = tuple(each for each in orders if each.name != begun.name)
         await self._annotate(store, {names.REBUILD: orders_text(rest), names.REBUILDING: None})
         self._events.tell(store, NORMAL, "Rebuild", f"{begun.name} {how}")
-        return _report("Done", f"{begun.name} {how}", is_true=False)
+        self._outcome = _report("Done", f"{begun.name} {how}", is_true=False)
+        return self._outcome
 
     async def _annotate(self, store: StoreSight, annotations: dict[str, str | None]) -> None:
         change = {"metadata": {"uid": store.uid, "annotations": annotations}}

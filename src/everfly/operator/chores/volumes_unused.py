@@ -63,7 +63,7 @@ class UnusedVolumes:
         view = work.scene.view
         await self._note(store, view, claims)
         left = []
-        if _is_smaller_and_well(view, owned_set):
+        if is_smaller_and_well(view, owned_set):
             for each in claims:
                 if each.number >= view.intent.replicas and not self._has_pod(store, each.number):
                     left += await self._give_up(store, view, each.claim)
@@ -113,7 +113,7 @@ class UnusedVolumes:
 
     async def _give_up(self, store: StoreSight, view: GroupView, claim: ClaimSight) -> list[str]:
         """Delete a claim, or say why it stays."""
-        if claim.history not in _histories(view):
+        if claim.history not in histories_held(view):
             return [f"{claim.name} stays: it may hold data that the group has not"]
         await self._api.delete(CLAIM, claim.name, store.namespace)
         self._events.tell(
@@ -126,7 +126,7 @@ def _nothing_left() -> Condition:
     return Condition(LEFT, is_true=False, reason="None")
 
 
-def _is_smaller_and_well(view: GroupView, owned_set: SetSight) -> bool:
+def is_smaller_and_well(view: GroupView, owned_set: SetSight) -> bool:
     """Tell whether a group is as small as it is wanted, awake, and all in order."""
     intent = view.intent
     return (
@@ -139,7 +139,7 @@ def _is_smaller_and_well(view: GroupView, owned_set: SetSight) -> bool:
     )
 
 
-def _histories(view: GroupView) -> set[str]:
+def histories_held(view: GroupView) -> set[str]:
     """Return the histories whose data the primary is known to hold."""
     lineage, primary = view.record.lineage, view.primary
     known = {lineage.history if lineage is not None else ""}
