@@ -83,6 +83,9 @@ def test_a_bucket_is_named_by_a_flag_and_its_keys_come_from_the_secret_alone() -
     assert args[-2:] == ["--dir=s3://bucket/x", "--s3_endpoint=minio:9000"]
     assert container(pod)["envFrom"] == [{"secretRef": {"name": "keys"}}]
     assert "volumes" not in pod["spec"]
+    plain_text = ferry_pod(ferry(Bucket("s3://bucket/x", "keys", "http://minio:9000")))
+    flags = ["--s3_endpoint=minio:9000", "--s3_use_https=false"]
+    assert container(plain_text)["args"][-2:] == flags
     own = ferry_pod(ferry(Bucket("s3://bucket/x")))
     assert "envFrom" not in container(own)
     assert container(own)["args"][-1] == "--dir=s3://bucket/x"

@@ -72,6 +72,10 @@ def test_everything_may_be_said() -> None:
         ({"store": "cache", "to": {"s3": {"uri": "http://x"}}}, "spec.to.s3.uri"),
         ({"store": "cache", "to": {"s3": {"uri": "s3://b/a-summary"}}}, "spec.to.s3.uri"),
         ({"store": "cache", "to": {"s3": {"uri": "s3://b/a*"}}}, "spec.to.s3.uri"),
+        (
+            {"store": "cache", "to": {"s3": {"uri": "s3://bucket", "endpoint": "a b"}}},
+            "spec.to.s3.endpoint",
+        ),
         ({"store": "cache", "to": VOLUME, "deletionPolicy": "Keep"}, "spec.deletionPolicy"),
         ({"store": "cache", "to": S3, "deletionPolicy": "Delete"}, "spec.deletionPolicy"),
         ({"store": "cache", "to": VOLUME, "backoffLimit": -1}, "spec.backoffLimit"),

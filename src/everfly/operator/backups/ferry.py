@@ -23,6 +23,7 @@ from everfly.operator.spec import Spec
 END_S: Final = 5
 """For a ferry to end: it has nothing to save."""
 _VOLUME: Final = "backup"
+_PLAIN: Final = "http://"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def ferry_pod(ferry: Ferry) -> JsonObject:
         "--snapshot_cron=",
         f"--dir={folder_of(place)}",
     ]
-    if isinstance(place, Bucket) and place.endpoint:
-        arguments.append(f"--s3_endpoint={place.endpoint}")
+    arguments += _endpoint_flags(place)
     container = without_empty(
         {
             "name": CONTAINER,
@@ -137,6 +137,13 @@ def _security(spec: Spec) -> JsonObject | None:
     if spec.pod_security is not None:
         return spec.pod_security
     return None if spec.skips_fs_group else {"fsGroup": FS_GROUP}
+
+
+def _endpoint_flags(place: Place) -> list[Json]:
+    if not isinstance(place, Bucket) or not place.endpoint:
+        return []
+    flags: list[Json] = [f"--s3_endpoint={place.endpoint.removeprefix(_PLAIN)}"]
+    return [*flags, "--s3_use_https=false"] if place.endpoint.startswith(_PLAIN) else flags
 
 
 def _secret_of(place: Place) -> Sequence[JsonObject]:

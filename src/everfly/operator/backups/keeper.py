@@ -91,18 +91,19 @@ class BackupKeeper:
         if not self._desk.tools.lease.holds:
             return WAIT_MAX_S
         try:
-            return await self._turn(backup)
-        except SpecError as error:
-            # What is wrong cannot be carried out, and must not keep its resource from going.
-            await Sweep(self._desk, backup, None).release()
-            await self._refuse(backup, str(error))
-            return None
+            try:
+                spec = read_backup(backup.spec)
+            except SpecError as error:
+                # What is wrong cannot be carried out, and must not keep its resource from going.
+                await Sweep(self._desk, backup, None).release()
+                await self._refuse(backup, str(error))
+                return None
+            return await self._turn(backup, spec)
         except EverflyError as error:
             log.warning("backup %s/%s: %s", *self._key, error)
             return AFTER_FAILURE_S
 
-    async def _turn(self, backup: BackupSight) -> float | None:
-        spec = read_backup(backup.spec)
+    async def _turn(self, backup: BackupSight, spec: BackupSpec) -> float | None:
         progress = progress_of(backup.status)
         sweep = Sweep(self._desk, backup, spec)
         if backup.is_terminating:

@@ -18,6 +18,7 @@ SUMMARY: Final = "summary"
 Source: `FileSnapshotStorage::LoadPaths`, dragonfly/src/server/detail/snapshot_storage.cc (1.40)."""
 
 _URI: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*/?")
+_ENDPOINT: Final = re.compile(r"(http://)?[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
 _DIRECTORY: Final = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _BASENAME: Final = re.compile(r"[A-Za-z0-9_:-]{1,200}")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -42,7 +43,7 @@ class Bucket:
     """Its keys become environment: AWS_ACCESS_KEY_ID and the like. Empty: the pod's own identity.
     """
     endpoint: str = ""
-    """HOST:PORT of a store that is not Amazon's."""
+    """HOST:PORT of a store that is not Amazon's, with `http://` before it where it has no TLS."""
 
 
 Place = Volume | Bucket
@@ -131,7 +132,11 @@ def _bucket(fields: Fields) -> Bucket:
     if not _URI.fullmatch(uri) or SUMMARY in uri:
         problem = f"must be s3://BUCKET/PREFIX without `{SUMMARY}` in it, is {uri!r}"
         fields.problems.add(f"{fields.path}.uri", problem)
-    return Bucket(uri, fields.text("secretName"), fields.text("endpoint"))
+    endpoint = fields.text("endpoint").removeprefix("https://")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        problem = f"must be HOST:PORT or http://HOST:PORT, is {endpoint!r}"
+        fields.problems.add(f"{fields.path}.endpoint", problem)
+    return Bucket(uri, fields.text("secretName"), endpoint)
 
 
 def read_restore(fields: Fields) -> RestoreWish:

@@ -38,7 +38,7 @@ _BUCKET: Final = {
         "AWS_REGION. The identity of the data store's service account by default.",
         TEXT,
     ),
-    "endpoint": says("HOST:PORT of a store that is not Amazon's.", TEXT),
+    "endpoint": says("HOST:PORT of a store that is not Amazon's; http:// without TLS.", TEXT),
 }
 _PLACE: Final = object_of(
     {
