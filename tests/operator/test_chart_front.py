@@ -168,3 +168,15 @@ def test_the_secrets_of_the_front_are_files() -> None:
 def test_the_front_is_in_the_namespace_of_the_operator() -> None:
     found = one(front_of({"sentinelFront": ENABLED}), "Service")
     assert found["metadata"]["namespace"] == NAMESPACE
+
+
+def test_the_operator_tells_endpoints_of_the_front_and_of_their_image() -> None:
+    values = {"sentinelFront": ENABLED, "endpointImage": "registry.example/endpoint:1"}
+    pod = one(objects(render(values)), "Deployment", "everfly-operator")["spec"]["template"]["spec"]
+    (manager,) = [each for each in pod["containers"] if each["name"] == "manager"]
+    told = {each["name"]: each.get("value") for each in manager["env"]}
+    assert told["ENDPOINT_IMAGE"] == "registry.example/endpoint:1"
+    assert told["SENTINEL_FRONT"] == f"{NAME}.{NAMESPACE}.svc:26379"
+    plain = one(objects(render()), "Deployment")["spec"]["template"]["spec"]["containers"]
+    names = {each["name"] for container in plain for each in container.get("env", [])}
+    assert not names & {"ENDPOINT_IMAGE", "SENTINEL_FRONT"}

@@ -26,7 +26,7 @@ from stage import Store, address, call, name_of, running, uid_of
 
 from endpoint_process import needs_plane
 from processes import Connection, until
-from tls_files import Authority
+from tls_files import Authority, _openssl
 
 pytestmark = needs_plane
 
@@ -183,14 +183,31 @@ def test_a_switchover_costs_clients_of_the_endpoint_no_error_and_a_kill_a_bounde
     assert len(crowd.errors) <= crowd.size
 
 
+@pytest.fixture
+def told(front: FrontProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell operators of image and front, as the chart does."""
+    monkeypatch.setenv("ENDPOINT_IMAGE", IMAGE)
+    monkeypatch.setenv("SENTINEL_FRONT", f"{OUTSIDE}:{front.port}")
+
+
+@pytest.fixture
+def told_store(
+    told: None, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> Iterator[Store]:
+    """A data store that is yet to be created, and an operator that was told."""
+    with running(cluster, client, namespace, tmp_path) as store:
+        yield store
+
+
 def test_an_endpoint_comes_and_goes_without_a_restart_of_the_data_store(
-    store: Store, front: FrontProcess, client: Client
+    told_store: Store, client: Client
 ) -> None:
+    store = told_store
     store.create()
     store.wait_well(3)
     before = [uid_of(each) for each in store.pods()]
     assert "endpoint" not in store.status
-    store.change(everfly=wish(front))
+    store.change(everfly={"endpoint": {"enabled": True}})
     (first, _) = wait_endpoint(store)
     with Connection(6379, host=first) as connection:
         assert connection.call("SET", "through", "1") == b"OK"
@@ -198,9 +215,11 @@ def test_an_endpoint_comes_and_goes_without_a_restart_of_the_data_store(
     client.delete(Service, NAME)
     store.wait(lambda: len(places(store)) == 2, 30)
     store.change(everfly={"endpoint": {"enabled": False}})
-    for kind in (Deployment, Service, NetworkPolicy):
-        names = lambda kind=kind: [each.metadata.name for each in client.list(kind)]  # noqa: E731
-        store.wait(lambda names=names: NAME not in names(), 40)
+
+    def is_there(kind: Any) -> bool:
+        return NAME in [each.metadata.name for each in client.list(kind)]
+
+    store.wait(lambda: not any(map(is_there, (Deployment, Service, NetworkPolicy))), 40)
     store.wait(lambda: not endpoint_pods(store), 60)
     store.wait(lambda: "endpoint" not in store.status, 20)
     assert [uid_of(each) for each in store.pods()] == before
@@ -222,6 +241,17 @@ def secret(client: Client, name: str, **texts: str) -> None:
     client.create(Secret(metadata=ObjectMeta(name=name), stringData=keys))
 
 
+def issued(authority: Authority, name: str) -> tuple[str, str]:
+    """Return a certificate of version 3 for a name, and its key, as issuers in clusters make it."""
+    pair = authority.issue("cache")
+    extensions = authority.folder / "cache.ext"
+    extensions.write_text(f"subjectAltName=DNS:{name}\n")
+    _openssl("x509", "-req", "-in", authority.folder / "cache.csr", "-CA", authority.ca,
+             "-CAkey", authority.folder / "ca.key", "-CAcreateserial", "-days", 2,
+             "-extfile", extensions, "-out", pair.cert)  # fmt: skip
+    return pair.cert.read_text(), pair.key.read_text()
+
+
 def encrypted(place: str, context: ssl.SSLContext, *words: str) -> object:
     connection = Connection(6379, host=place, timeout_s=30)
     with connection:
@@ -234,20 +264,14 @@ def test_tls_and_passwords_hold_through_the_endpoint_and_over_a_switchover(
     store: Store, front: FrontProcess, client: Client, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path / "authority")
-    pair = authority.issue("cache")
-    secret(
-        client,
-        "tls",
-        tls_crt=pair.cert.read_text(),
-        tls_key=pair.key.read_text(),
-        ca_crt=authority.ca.read_text(),
-    )
+    certificate, key = issued(authority, f"cache.{store.namespace}.svc")
+    secret(client, "tls", tls_crt=certificate, tls_key=key, ca_crt=authority.ca.read_text())
     secret(client, "password", password=PASSWORD)
     store.create(
         replicas=2,
         tlsSecretRef={"name": "tls"},
         authentication={"passwordFromSecret": {"name": "password", "key": "password"}},
-        everfly=wish(front, replicas=1, tls={"serverName": "cache"}),
+        everfly=wish(front, replicas=1),
     )
     store.wait_well(2)
     (place,) = wait_endpoint(store, 1)
