@@ -9,6 +9,7 @@ from controlplane.cluster import Cluster
 from lightkube import Client
 from lightkube.resources.apps_v1 import StatefulSet
 from lightkube.resources.core_v1 import Endpoints, Node, Pod, Service
+from lightkube.types import CascadeType
 from stage import Store, address, name_of, running, uid_of
 
 from everfly.operator import names
@@ -113,4 +114,25 @@ def test_a_data_store_that_runs_keeps_its_pods_when_services_are_asked_for(
     store.wait(lambda: "ImmutableField" in store.reasons())
     assert template_of(client).template.spec.topologySpreadConstraints is None
     assert template_of(client).serviceName == "cache"
+    assert {name_of(each): uid_of(each) for each in store.pods()} == before
+
+
+def test_a_set_that_is_made_again_names_pods_and_restarts_none(
+    store: Store, client: Client
+) -> None:
+    image = "elsewhere.example/dragonfly:v1.39.0"
+    store.create(image=image)
+    store.wait_well(3)
+    store.change(image=None, everfly={"services": {"headless": True}})
+    store.wait(lambda: "ImmutableField" in store.reasons())
+    store.wait_well(3)
+    before = {name_of(each): uid_of(each) for each in store.pods()}
+    spread = template_of(client).template.spec.topologySpreadConstraints
+    # As the event says.
+    client.delete(StatefulSet, "cache", cascade=CascadeType.ORPHAN)
+    store.wait(lambda: template_of(client).serviceName == "cache-pods")
+    store.wait_well(3)
+    made = template_of(client).template.spec
+    assert made.topologySpreadConstraints == spread
+    assert [each.image for each in made.containers] == [image]
     assert {name_of(each): uid_of(each) for each in store.pods()} == before

@@ -148,8 +148,14 @@ class Applier:
             return replace(around, running_image=owned_set.image, running_spread=owned_set.spread)
         pods = list(self._inventory.pods_of(store))
         is_new = not pods and not text(store.status, "primary")
-        spread = next((each.spread for each in pods if each.spread), "")
-        return replace(around, is_set_absent=True, is_new=is_new, running_spread=spread)
+        return replace(
+            around,
+            is_set_absent=True,
+            is_new=is_new,
+            # Pods outlive a set that somebody deleted alone, and are to be adopted as they are.
+            running_image=next((each.image for each in pods if each.image), ""),
+            running_spread=next((each.spread for each in pods if each.spread), ""),
+        )
 
     def _is_settled(self, store: StoreSight, spec: Spec, running: int, around: Around) -> bool:
         """Tell whether the same was wanted a moment ago, and nobody changed what was made then."""

@@ -48,6 +48,7 @@ class PodSight:
     """Of our container."""
     live_note: str = ""
     """What its settings were before they were changed while it ran."""
+    image: str = ""
     serves: bool = False
     """It carries the label by which one Service leads to all that serve."""
     spread: str = ""
@@ -165,6 +166,7 @@ def pod_sight(item: Object) -> PodSight:
         is_terminating="deletionTimestamp" in metadata
         or _condition(item, "DisruptionTarget") == "True",
         is_process_gone=_is_process_gone(item, container),
+        image=_image_of(part(item, "spec")),
         serves=labels.get(names.LABEL_SERVES) == names.SERVES,
         spread=spread_text(part(item, "spec")),
         secrets_seen=(metadata.get("annotations") or {}).get(names.ANNOTATION_SECRETS, ""),
@@ -179,6 +181,17 @@ def _args(spec: JsonObject) -> tuple[str, ...]:
         if each.get("name") == names.CONTAINER and isinstance(found, Sequence):
             return tuple(map(str, found))
     return ()
+
+
+def _image_of(pod_spec: JsonObject) -> str:
+    return next(
+        (
+            text(each, "image")
+            for each in objects(pod_spec, "containers")
+            if each.get("name") == names.CONTAINER
+        ),
+        "",
+    )
 
 
 def _is_process_gone(item: Object, container: JsonObject) -> bool:
@@ -218,14 +231,7 @@ def set_sight(item: Object) -> SetSight:
         current_replicas=_number(status, "replicas"),
         update_revision=text(status, "updateRevision"),
         fixed=fixed,
-        image=next(
-            (
-                text(each, "image")
-                for each in objects(spec, "template", "spec", "containers")
-                if each.get("name") == names.CONTAINER
-            ),
-            "",
-        ),
+        image=_image_of(part(spec, "template", "spec")),
         mark=owned_sight(item).mark,
         is_terminating="deletionTimestamp" in metadata,
         spread=spread_text(part(spec, "template", "spec")),
