@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everfly.core.diagnosis import Finding, Kind
 from everfly.core.group_view import Contact, Facts, GroupView, Member, Record, Statement
 from everfly.core.model import Instant, Millis, Role
-from everfly.core.plan import Decision
 from everfly.errors import Unavailable
 from everfly.operator.api import Refused
 from everfly.operator.lease import NoLease
@@ -222,7 +220,6 @@ class Store:
 @dataclass
 class Keeping:
     view: GroupView | None
-    decision: Decision | None = None
     wakings: int = 0
 
     def wake(self) -> None:
@@ -252,12 +249,9 @@ def silent_now() -> GroupView:
     return replace(group(Contact(failing_since=Instant(now_ms() - 5_000)), SEEN))
 
 
-DOUBTS = Decision((Finding(Kind.PRIMARY_SILENT, "p-0"),))
-
-
 async def test_one_that_waits_is_heard_by_the_one_that_acts() -> None:
     store = Store()
-    speaking, acting = Keeping(silent_now()), Keeping(silent_now(), DOUBTS)
+    speaking, acting = Keeping(silent_now()), Keeping(silent_now())
     one, two = witness(store, speaking, "a", acts=False), witness(store, acting, "b", acts=True)
     tasks = [asyncio.create_task(each.run()) for each in (one, two)]
     try:
@@ -274,8 +268,20 @@ async def test_one_that_waits_is_heard_by_the_one_that_acts() -> None:
 
 
 @pytest.mark.parametrize("acts", [False, True])
-async def test_peace_costs_no_request(acts: bool) -> None:
-    store, keeping = Store(), Keeping(group(SEEN, SEEN), Decision((Finding(Kind.HEALTHY),)))
+@pytest.mark.parametrize(
+    "view",
+    [
+        group(SEEN, SEEN),
+        group(Contact(), SEEN),
+        # Nobody could take the place of one alone, and of a group that sleeps nothing is there.
+        group(lost(9_000)),
+        GroupView((), Record("p-0")),
+        None,
+    ],
+    ids=["well", "begins", "alone", "sleeps", "not seen yet"],
+)
+async def test_where_nobody_could_help_nothing_is_asked(acts: bool, view: Any) -> None:
+    store, keeping = Store(), Keeping(view)
     looks = 0
 
     def keepers() -> Iterable[Any]:

@@ -25,10 +25,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from everfly.core.diagnosis import Kind
 from everfly.core.group_view import GroupView, Statement
 from everfly.core.model import Instant, Millis
-from everfly.core.plan import Decision
 from everfly.errors import EverflyError
 from everfly.operator.api import LEASE, Api, Object, Refused
 from everfly.operator.caches import Key
@@ -60,14 +58,11 @@ SPEAKERS_MAX: Final = 8
 LOOKS_MAX: Final = 32
 """Answers that are remembered of each speaker: more than are given while a word is fresh."""
 
-_DOUBTS: Final = frozenset({Kind.PRIMARY_SILENT, Kind.PRIMARY_UNREACHABLE, Kind.PRIMARY_DOWN})
-
 
 class Watching(Protocol):
     """What a keeper shows. Implemented by `keeper.Keeper`."""
 
     view: GroupView | None
-    decision: Decision | None
 
     def wake(self) -> None:
         """Look at once."""
@@ -267,7 +262,7 @@ class Witness:
         }
 
     async def _hear(self) -> float:
-        waiting = [each for _, each in self._keepers() if _doubts(each.decision)]
+        waiting = [each for _, each in self._keepers() if _asks(each.view)]
         if not waiting:
             return STEP_S
         asked_at = now_ms()
@@ -278,5 +273,8 @@ class Witness:
         return HEAR_S
 
 
-def _doubts(decision: Decision | None) -> bool:
-    return decision is not None and any(each.kind in _DOUBTS for each in decision.findings)
+def _asks(view: GroupView | None) -> bool:
+    """Tell whether a word of somebody else could change what becomes of a group."""
+    if view is None or view.primary is None or len(view.members) < 2:
+        return False
+    return view.primary.contact.failing_since is not None
