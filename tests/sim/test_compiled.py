@@ -77,6 +77,16 @@ def test_the_same_seed_gives_the_same_world(words: list[str]) -> None:
     assert plain["worlds"] == compiled["worlds"]
 
 
+def test_a_run_of_many_worlds_says_that_it_is_compiled() -> None:
+    line = [sys.executable, "-m", "everfly", "sim", "--seeds", "0..2"]
+    for wish, how in (("0", ""), ("", ", compiled")):
+        environment = {**os.environ, "EVERFLY_COMPILED": wish}
+        done = subprocess.run(
+            line, env=environment, capture_output=True, text=True, timeout=100, check=True
+        )
+        assert done.stderr.splitlines()[0] == f"seeds 0..2, 1 at a time{how}"
+
+
 def test_the_processes_of_a_run_use_what_it_uses() -> None:
     plain = python(CHILDREN, wish="0").splitlines()
     compiled = python(CHILDREN, wish="1").splitlines()

@@ -146,7 +146,8 @@ def _compile(work: Path, paths: list[str]) -> None:
                 child.wait()
     if status != 0:
         lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
-        wrong = [one for one in lines if ": error:" in one or "Error" in one]
+        words = (": error:", ": fatal error:", "Error")
+        wrong = [one for one in lines if any(word in one for word in words)]
         raise BuildError(
             "\n  ".join(["mypyc or the C compiler failed:", *(wrong or lines)[-TOLD:]])
         )

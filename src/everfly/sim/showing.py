@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from everfly.compiled import overlay
 from everfly.errors import SettingsError
 from everfly.sim import minimise as shrinking
 from everfly.sim.many import Result, results, summary
@@ -96,7 +97,8 @@ def many(worlds: Seeds, wish: Wish) -> int:
     tally = _Tally(worlds)
     errors = Console(stderr=True)
     span = f"{worlds.first}..{'' if worlds.end is None else worlds.end}"
-    errors.print(f"seeds {span}, {wish.jobs} at a time", markup=False, highlight=False)
+    how = "" if overlay.used() is None else ", compiled"
+    errors.print(f"seeds {span}, {wish.jobs} at a time{how}", markup=False, highlight=False)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
         total = None if worlds.end is None else worlds.end - worlds.first
