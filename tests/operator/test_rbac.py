@@ -16,7 +16,8 @@ from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessR
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.authorization_v1 import SubjectAccessReview
-from lightkube.resources.core_v1 import ServiceAccountToken
+from lightkube.resources.core_v1 import Secret, ServiceAccountToken
+from lightkube.types import PatchType
 from stage import OperatorProcess, Store, name_of
 
 MANIFEST = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "everfly-operator.yaml"
@@ -86,7 +87,9 @@ def test_the_rights_of_the_manifest_are_enough_for_a_life(
     store = Store(cluster, client, namespace)
     operator = OperatorProcess(cluster, namespace, tmp_path, f"--kubeconfig={account.kubeconfig}")
     try:
-        store.create(enableReplicationReadinessGate=True)
+        client.create(Secret(metadata=ObjectMeta(name="entry"), stringData={"word": "old"}))
+        password = {"passwordFromSecret": {"name": "entry", "key": "word"}}
+        store.create(enableReplicationReadinessGate=True, authentication=password)
         well(store, 3)
         old = name_of(store.primary())
         cluster.signal(store.primary(), signal.SIGKILL)
@@ -100,6 +103,8 @@ def test_the_rights_of_the_manifest_are_enough_for_a_life(
         store.change(args=["--maxmemory=200mb"])
         store.wait(lambda: store.status.get("isRollingUpdate"))
         well(store, 2)
+        client.patch(Secret, "entry", {"stringData": {"word": "new"}}, patch_type=PatchType.MERGE)
+        store.wait(lambda: "SecretRotated" in store.reasons(), 60)
         assert "Resources" in store.reasons()
         make_claim(client)
         backup = Backup(store).create(deletionPolicy="Delete")

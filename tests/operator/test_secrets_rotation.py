@@ -16,6 +16,7 @@ from secrets_stage import Double, double
 from everfly.core.group_view import GroupView, Record
 from everfly.core.model import Address
 from everfly.core.plan import Decision
+from everfly.errors import Unavailable
 from everfly.operator import names
 from everfly.operator.api import Refused
 from everfly.operator.chores.chore import Report, Work
@@ -42,6 +43,8 @@ class _Cluster:
         self.asked: list[str] = []
         self.told: list[tuple[str, str]] = []
         self.changes: list[Any] = []
+        self.is_away = False
+        """It takes no changes."""
 
     def hold(self, name: str, version: str, **data: str) -> None:
         """Have a Secret with these values."""
@@ -57,6 +60,8 @@ class _Cluster:
 
     async def patch(self, _: Any, __: str, ___: str, change: Any, ____: Any) -> Any:
         """Take an annotation."""
+        if self.is_away:
+            raise Unavailable("the API server is away")
         self.changes.append(change)
         return change
 
@@ -177,6 +182,40 @@ async def test_a_process_that_starts_with_the_former_password_is_corrected_at_on
     assert lets_in(instance, NEW)
     assert not lets_in(instance, OLD)
     assert [reason for reason, _ in stage.cluster.told] == ["SecretRotated", "SecretRotated"]
+
+
+async def test_a_secret_that_is_named_again_is_looked_at_again(instance: Double) -> None:
+    stage = _Stage(instance, authentication=PASSWORD)
+    stage.cluster.hold("entry", "1", word=OLD)
+    await stage.tend()
+    named, stage.spec = stage.spec, read_spec({})
+    assert await stage.tend(POLL_S) == Report()
+    instance.admin("ACL", "SETUSER", "default", "resetpass", ">another")
+    stage.spec = named
+    assert reason_of(await stage.tend(POLL_S)) == "Current"
+    assert lets_in(instance, OLD)
+
+
+async def test_what_failed_half_way_is_done_again_though_the_secret_stayed_the_same(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "acl"
+    file.write_text("USER shop ON >one ~* &* +@all\n")
+    with double(tmp_path, f"--aclfile={file}", password="pass") as instance:
+        stage = _Stage(instance, aclFromSecret={"name": "users", "key": "acl"})
+        stage.cluster.hold("users", "1", acl=file.read_text())
+        await stage.tend()
+        text = "USER shop ON >two ~* &* +@all\n"
+        stage.cluster.hold("users", "2", acl=text)
+        file.write_text(text)
+        stage.cluster.is_away = True
+        with pytest.raises(Unavailable):
+            await stage.tend(POLL_S)
+        stage.cluster.is_away = False
+        await stage.tend(PENDING_S)
+        assert len(stage.cluster.changes) == 1
+        assert reason_of(await stage.tend(POLL_S)) == "Current"
+        assert lets_in(instance, "shop", "two")
 
 
 @pytest.mark.parametrize(

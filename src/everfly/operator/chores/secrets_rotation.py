@@ -110,14 +110,18 @@ class SecretRotation:
         self._refused: dict[Wanted, str] = {}
         self._told: set[tuple[Wanted, str]] = set()
         self._look_at = 0.0
+        self._is_pending = True
+        self._seen: object = None
+        """What was wanted and of which versions the Secrets were at the last look."""
         self._report = Report()
 
     async def tend(self, work: Work) -> Report:
         """Look at the Secrets when it is time, and at instances that are not known to have them."""
         wanted = wanted_of(work.spec)
         now = self._clock()
-        for each in [one for one in self._progress if one not in wanted]:
-            del self._progress[each]
+        if not self._progress.keys() <= set(wanted):
+            self._progress = {k: v for k, v in self._progress.items() if k in wanted}
+            self._seen = None
         if not wanted:
             self._report = Report()
         elif now >= self._look_at or self._has_new_process(work):
@@ -135,7 +139,6 @@ class SecretRotation:
         )
 
     async def _round(self, work: Work, wanted: tuple[Wanted, ...], now: float) -> None:
-        self._refused.clear()
         try:
             found = await self._read(work, wanted)
         except Refused as error:
@@ -144,13 +147,21 @@ class SecretRotation:
             _say_denied()
             self._look_at = now + DENIED_S
             self._progress.clear()
+            self._seen = None
             self._report = _report_of(
                 is_true=False, reason="NotAllowed", message="Secrets are not read"
             )
             return
+        versions = {name: version_of(secret) for name, secret in found.items()}
+        is_known = self._seen == (wanted, versions) and not self._is_pending
+        if is_known and not self._has_new_process(work):
+            self._look_at = now + POLL_S
+            return
+        # Until it is concluded: what fails half-way is done again.
+        self._seen, self._is_pending = (wanted, versions), True
+        self._refused.clear()
         values = self._values(wanted, found)
         goal = self._goal(work, values)
-        versions = {name: version_of(secret) for name, secret in found.items()}
         for each, value in values.items():
             if each not in self._refused:
                 self._note(each, value.mark(self._key), now)
@@ -304,6 +315,7 @@ class SecretRotation:
             if seat.note
         ]
         refused = [f"{wanted}: {why}" for wanted, why in self._refused.items()]
+        self._is_pending = bool(pending)
         self._look_at = now + (PENDING_S if pending else POLL_S)
         told = "; ".join((*refused, *pending, *notes))
         reason = "Refused" if refused else "Pending" if pending else "Noted" if notes else "Current"
