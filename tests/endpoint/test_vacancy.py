@@ -1,6 +1,7 @@
 """A Sentinel that names nobody: the front of Kubernetes does so while no primary is in service."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_vacancy_is_a_change_under_way_until_somebody_is_named_again() -> None
     assert (jury.is_changing, jury.is_vacant) == (False, False)
 
 
+def test_a_sentinel_that_sees_nothing_is_believed_first_but_never_over_a_later_epoch() -> None:
+    fields = [b"flags", b"master,disconnected", b"config-epoch", b"4"]
+    blind = claim_of(S1, "cache", fields, [b"10.0.1.1", b"6379"])
+    assert blind == Claim(A, 4, is_blind=True)
+    jury = Jury(1)
+    first = jury.hear(T0, S1, blind)
+    assert first is not None
+    assert first.primary == A
+    later = jury.hear(T0, S1, Claim(B, 5))
+    assert later is not None
+    for at in range(1_000, 60_000, 1_000):
+        assert jury.hear(Instant(T0 + at), S1, blind) is None
+    assert jury.belief == later
+
+
 def test_a_vacancy_counts_by_majority_and_ends_with_the_silence_of_who_said_it() -> None:
     jury = Jury(3)
     for sentinel in (S1, S2, S3):
@@ -69,13 +85,17 @@ class Stage:
 
     def __init__(self) -> None:
         self.is_vacant = False
+        self.is_blind = False
+        self.asked: list[int] = []
+        """Which connections asked, in order."""
         self.listener = Listener(Limits(), lambda _: self)
 
     def execute(self, client: ClientConnection, command: list[bytes]) -> Outcome:
-        del client
         match [word.upper() for word in command[:2]]:
             case [b"SENTINEL", b"MASTER"]:
-                return list(MASTER) if self.is_vacant else [b"flags", b"master", *MASTER[2:]]
+                self.asked.append(client.id)
+                flags = b"master,disconnected" if self.is_blind else b"master"
+                return list(MASTER) if self.is_vacant else [b"flags", flags, *MASTER[2:]]
             case [b"SENTINEL", _]:
                 return NULL_ARRAY if self.is_vacant else [b"127.0.0.1", b"%d" % self.listener.port]
             case [b"ROLE"]:
@@ -100,9 +120,8 @@ async def stage() -> AsyncIterator[Stage]:
     await stage.listener.stop()
 
 
-async def test_commands_wait_while_nobody_is_in_service_and_go_on_with_the_same_primary(
-    stage: Stage,
-) -> None:
+@contextlib.asynccontextmanager
+async def following(stage: Stage) -> AsyncIterator[Follower]:
     plane = RecordingPlane()
     me = Address("127.0.0.1", stage.listener.port)
     nobody = Credentials("", "", None)
@@ -110,6 +129,29 @@ async def test_commands_wait_while_nobody_is_in_service_and_go_on_with_the_same_
     running = asyncio.create_task(follower.run())
     try:
         assert await follower.until(lambda: follower.accepted is not None, 10)
+        yield follower
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        plane.close()
+
+
+async def test_one_who_sees_nothing_is_left_for_whoever_else_may_answer(stage: Stage) -> None:
+    async with following(stage) as follower:
+        stage.is_blind = True
+        assert await follower.until(lambda: len(set(stage.asked)) > 2, 20)
+        stage.is_blind = False
+        count = len(stage.asked)
+        assert await follower.until(lambda: len(stage.asked) >= count + 5, 20)
+        # The first of these may be the last that was renewed; one who sees is asked on.
+        assert len(set(stage.asked[count + 2 :])) == 1
+        assert follower.accepted is not None
+
+
+async def test_commands_wait_while_nobody_is_in_service_and_go_on_with_the_same_primary(
+    stage: Stage,
+) -> None:
+    async with following(stage) as follower:
         stage.is_vacant = True
         assert await follower.until(lambda: follower.is_announced, 10)
         # Far longer than an announcement is believed that nobody confirms.
@@ -117,7 +159,3 @@ async def test_commands_wait_while_nobody_is_in_service_and_go_on_with_the_same_
         stage.is_vacant = False
         assert await follower.until(lambda: not follower.is_announced, 10)
         assert await follower.until(lambda: not follower.trouble, 10)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        plane.close()

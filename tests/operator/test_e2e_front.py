@@ -281,6 +281,7 @@ def test_a_front_that_lost_the_api_server_goes_on_with_what_it_knew_and_says_so(
             assert front.info()["sentinel_tilt"] == "1"
             assert front.primary("cache") == (address(old), 6379)
             assert front.get("/readyz").status_code == httpx2.codes.OK
+            assert front.fields("MASTER", "cache")["flags"] == "master,disconnected"
             with pytest.raises(hiredis.ReplyError, match="NOQUORUM"):
                 front.ask("SENTINEL", "CKQUORUM", "cache")
             # What happens meanwhile is learned as soon as the way is open again.

@@ -8,7 +8,7 @@ Pure. The rules:
 3. Two claims of one epoch (two failovers at once) go by majority; without one, what is, stays.
 4. Epochs may begin anew, when people remove a group and monitor it again. So what is believed is
    given up when a majority agrees on one other claim of a lower epoch, and nobody has said the
-   believed one for `ANEW_AFTER`.
+   believed one for `ANEW_AFTER`. Who does not see the primary has no say in that.
 
 An epoch fences only within one such line; `order` counts through all lines, and it alone goes to
 the data plane.
@@ -37,6 +37,8 @@ class Claim:
     """Its `config-epoch`."""
     is_changing: bool = False
     """It finds the primary objectively down, or runs a failover."""
+    is_blind: bool = False
+    """It does not see the primary now: what it says is what it knew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ class Jury:
 
     def _agreed(self) -> Claim | None:
         """Return what a majority of all says in the same words."""
-        counts = Counter((each.primary, each.epoch) for each in self._claims.values())
+        seeing = (each for each in self._claims.values() if not each.is_blind)
+        counts = Counter((each.primary, each.epoch) for each in seeing)
         if not counts:
             return None
         (primary, epoch), count = counts.most_common(1)[0]

@@ -24,6 +24,9 @@ POLL_S: Final = 1.0
 ANSWER_S: Final = 1.0
 """A Sentinel answers within a millisecond; one that takes a second is as good as gone."""
 
+RENEW_S: Final = 2.0
+"""After which a connection to one who sees nothing is made anew: a failover is over by then."""
+
 RECONNECT_S: Final = (0.1, 1.0)
 """First and longest pause before it is connected to again."""
 
@@ -48,6 +51,8 @@ CHANNELS: Final = (
 
 CHANGING: Final = frozenset({"o_down", "failover_in_progress"})
 """Flags of a primary that is about to be replaced."""
+BLIND: Final = "disconnected"
+"""Flag of a primary that the Sentinel does not see. Source: `sentinelRedisInstance`, as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Tap:
         self._handlers = handlers
         self._wanted = asyncio.Event()
         self._client: Client | None = None
+        self._connected_at = 0.0
 
     def want(self) -> None:
         """Ask it now."""
@@ -126,12 +132,18 @@ class Tap:
             if client is not None:
                 await client.close()
             self._client = client = await self._connect("everfly-endpoint")
+            self._connected_at = asyncio.get_running_loop().time()
         questions = [
             ("SENTINEL", "MASTER", self._group),
             ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group),
         ]
         fields, place = await client.transaction(questions, timeout_s=ANSWER_S)
-        return claim_of(self.address, self._group, fields, place)
+        claim = claim_of(self.address, self._group, fields, place)
+        now = asyncio.get_running_loop().time()
+        if claim is not None and claim.is_blind and now - self._connected_at > RENEW_S:
+            # Behind one address there may be another one, who sees.
+            await client.close()
+        return claim
 
     async def _note_silence(self, why: str) -> None:
         client, self._client = self._client, None
@@ -197,8 +209,9 @@ def claim_of(sentinel: Address, group: str, fields: Reply, place: Reply) -> Clai
         case [bytes() as host, bytes() as port] if epoch is not None:
             number = integer(to_text(port))
             if number is not None and 0 < number < 65_536:
-                is_changing = bool(CHANGING.intersection(told.get("flags", "").split(",")))
-                return Claim(Address(to_text(host), number), epoch, is_changing)
+                flags = frozenset(told.get("flags", "").split(","))
+                is_changing, is_blind = bool(flags & CHANGING), BLIND in flags
+                return Claim(Address(to_text(host), number), epoch, is_changing, is_blind)
         case None if told:
             # Genuine Sentinels go on naming the old one; a front of Kubernetes names nobody.
             return None

@@ -322,7 +322,8 @@ class FrontBrain:
             ("o_down", is_primary and not instance.serves),
             ("master", is_primary),
             ("slave", not is_primary),
-            ("disconnected", not instance.serves),
+            # Nothing is seen while the API server is away, and clients of ours may ask another one.
+            ("disconnected", not instance.serves or self.tilt_for is not None),
             ("failover_in_progress", is_primary and known.picture.is_moving),
         ]
         return InstanceView(
