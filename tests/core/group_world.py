@@ -14,6 +14,7 @@ from everfly.core.group_view import (
     Intent,
     Member,
     Memory,
+    Rebuild,
     Record,
     Service,
 )
@@ -48,6 +49,8 @@ class Pod:
     is_terminating: bool = False
     is_current: bool = True
     is_fenced: bool = False
+    is_condemned: bool = False
+    """Its disk is given up: it is to come back empty."""
     role: Role = Role.PRIMARY
     history: str = ""
     promoted_from: str = ""
@@ -137,6 +140,8 @@ class World:
         self.kill(name, saves=True)
         pod = self.pods[name]
         pod.service, pod.led_by, pod.is_terminating, pod.is_current = Service.NONE, "", False, True
+        if pod.is_condemned:
+            pod.is_condemned, pod.disk = False, set()
         self.start(name)
 
     def scale(self) -> None:
@@ -207,6 +212,7 @@ class World:
             is_current=pod.is_current,
             is_fenced=pod.is_fenced,
             is_process_gone=not pod.is_alive and pod.is_host_ready,
+            rebuild=Rebuild(is_begun=True) if pod.is_condemned else None,
         )
 
     # What the authority does
@@ -316,4 +322,6 @@ class World:
                 continue
             if self.leader_of(pod) is not primary or pod.service is not Service.REPLICA:
                 return f"{pod.name} does not follow {primary.name}: {pod}"
+            if pod.is_condemned:
+                return f"{pod.name} is to be rebuilt"
         return ""

@@ -69,6 +69,10 @@ def made_smaller(world: World) -> None:
     world.intent = replace(world.intent, replicas=1)
 
 
+def condemned(world: World) -> None:
+    world.pods["p-1"].is_condemned = True
+
+
 def of_another_operator(world: World) -> None:
     world.record = type(world.record)()
     world.promoted.clear()  # its epochs are none of ours
@@ -87,6 +91,7 @@ CHANGES = [
     hand_over_refused,
     hand_over_fires_late,
     made_smaller,
+    condemned,
     of_another_operator,
 ]
 STEPS_MAX = 6
