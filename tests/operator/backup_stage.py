@@ -86,10 +86,10 @@ def make_schedule(store: Store, name: str = "often", **spec: Any) -> None:
     store.client.create(SCHEDULE(body))
 
 
-def backups_of(client: Client) -> set[str]:
-    """Return the names of all backups of the namespace that are not going."""
-    found = list(client.list(BACKUP))
-    return {each.metadata.name for each in found if not each.metadata.deletionTimestamp}
+def backups_of(client: Client, *, is_all: bool = False) -> set[str]:
+    """Return the names of the backups of the namespace: of all, or of those that are not going."""
+    found = [each.metadata for each in client.list(BACKUP)]
+    return {each.name for each in found if is_all or not each.deletionTimestamp}
 
 
 def files_of(store: Store, claim: str = "backups") -> list[str]:

@@ -5,18 +5,24 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from backup_stage import Backup, backups_of, damage, files_of, make_claim, make_schedule, restored
 from controlplane.cluster import Cluster
 from lightkube import Client
 from lightkube.resources.core_v1 import Pod
-from stage import DRAGONFLY, Store, Writer, call, is_ready, running
+from lightkube.resources.networking_v1 import NetworkPolicy
+from stage import DRAGONFLY, Store, Writer, call, disks, is_ready, running
 
 from everfly.operator import names
 
 
 def keys_of(pod: Pod) -> set[bytes]:
     return set(call(pod, "KEYS", "*"))
+
+
+def policies_of(client: Client) -> set[str]:
+    return {str(each.metadata.name) for each in client.list(NetworkPolicy) if each.metadata}
 
 
 def gone(store: Store) -> None:
@@ -34,6 +40,8 @@ def test_what_was_acknowledged_before_a_backup_began_is_in_a_store_made_of_it(
         with Writer(store) as writer:
             before = set(writer.acknowledged)
             backup = Backup(store).create()
+            door = {"cache", "first-ferry-1", "first-ferry-1-in"}
+            store.wait(lambda: policies_of(client) == door, 30)
             status = backup.wait()
         assert len(before) >= 5
         assert status["keys"] >= len(before)
@@ -41,12 +49,13 @@ def test_what_was_acknowledged_before_a_backup_began_is_in_a_store_made_of_it(
         assert status["source"] == store.status["primary"]
         store.wait(lambda: {"BackupStarted", "BackupCompleted"} <= store.reasons(), 20)
         store.wait(lambda: not backup.ferries(), 30)
+        store.wait(lambda: policies_of(client) == {"cache"}, 60)
         # What the ferry was to the group is over: it never was an instance of it.
         assert {each["name"] for each in store.status["pods"]} == {"cache-0", "cache-1"}
         gone(store)
         store.create(replicas=2, everfly={"restoreFrom": {"backup": "first"}})
         store.wait_well(2, 120)
-        assert restored(store)["status"] == "True", store.status
+        store.wait(lambda: restored(store)["status"] == "True", 30)
         found = {key.decode() for key in keys_of(store.primary())}
         assert before <= found
         assert len(found) == status["keys"]
@@ -172,7 +181,8 @@ def test_a_backup_that_cannot_succeed_says_why_and_is_tried_no_more_than_asked(
     with running(cluster, client, namespace, tmp_path) as store:
         store.create(replicas=1)
         store.wait_well(1)
-        backup = Backup(store).create("nowhere", backoffLimit=0, timeoutSeconds=5)
+        backup = Backup(store)
+        backup.create("nowhere", backoffLimit=0, timeoutSeconds=5, deletionPolicy="Delete")
         status = backup.wait("Failed", 60)
         assert status["attempt"] == 1
         assert "took longer than 5 s" in status["lastError"]
@@ -182,6 +192,10 @@ def test_a_backup_that_cannot_succeed_says_why_and_is_tried_no_more_than_asked(
             "Failed": "True",
         }
         store.wait(lambda: "BackupFailed" in store.reasons(), 20)
+        store.wait(lambda: not backup.ferries(), 30)
+        # Files on a volume that is not there hold nobody up.
+        backup.delete()
+        store.wait(lambda: backups_of(client, is_all=True) == set(), 60)
         store.wait(lambda: not backup.ferries(), 30)
 
 
@@ -244,3 +258,34 @@ def test_people_ask_for_backups_and_restores_on_the_command_line(
         labels = f'namespace="{namespace}",name="cache"'
         assert f"everfly_operator_backup_keys{{{labels}}} 1" in text
         assert f"everfly_operator_backup_age_seconds{{{labels}}}" in text
+
+
+def test_disks_that_hold_data_are_kept_and_empty_ones_are_filled(
+    cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    make_claim(client)
+    spec: dict[str, Any] = {
+        "replicas": 2,
+        # The platform starts the second instance only when the first one is ready.
+        "enableReplicationReadinessGate": True,
+        "snapshot": {"persistentVolumeClaimSpec": disks(client)},
+    }
+    with running(cluster, client, namespace, tmp_path) as store:
+        store.create(**spec)
+        store.wait_well(2)
+        call(store.primary(), "SET", "old", "value")
+        Backup(store).create().wait()
+        call(store.primary(), "SET", "newer", "value")
+        gone(store)
+        wish = {"restoreFrom": {"backup": "first"}}
+        store.create(**spec, everfly=wish)
+        store.wait(lambda: restored(store)["reason"] == "HasData", 60)
+        assert store.endpoints() == []
+        store.change(everfly={"restoreFrom": None})
+        store.wait_well(2)
+        assert keys_of(store.primary()) == {b"old", b"newer"}
+        copy = Store(cluster, client, namespace, "copy")
+        copy.create(**spec, everfly=wish)
+        copy.wait_well(2)
+        copy.wait(lambda: restored(copy)["status"] == "True", 30)
+        assert keys_of(copy.primary()) == {b"old"}
