@@ -176,9 +176,8 @@ def test_a_switchover_costs_clients_of_the_endpoint_no_error_and_a_kill_a_bounde
         store.wait(lambda: name_of(store.primary()) != name_of(old), 20)
         store.wait_well(3)
     stall = crowd.longest_stall()
-    print(
-        f"kill: longest stall {stall:.3f} s, {len(crowd.errors)} writes of 20 clients are AMBIGUOUS"
-    )  # noqa: T201
+    unsure, lost = len(crowd.errors), len(crowd.lost(store.primary()))
+    print(f"kill: longest stall {stall:.3f} s, {unsure} AMBIGUOUS, {lost} lost of 20 clients")  # noqa: T201
     assert stall < KILL_STALL_S
     # What was under way and not answered: nobody can know. Connections stay. A process that was
     # started anew at its place may be met before it is fenced, which cuts what is under way there.
