@@ -4,7 +4,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import StatefulSet
 from lightkube.resources.core_v1 import PersistentVolumeClaim, ServiceAccountToken
 from lightkube.resources.storage_v1 import StorageClass
-from lightkube.types import PatchType
+from lightkube.types import CascadeType, PatchType
 from stage import DRAGONFLY as RESOURCE
 from stage import OperatorProcess, Store, Writer, call, disks, name_of, running, uid_of
 from test_rbac import of_the_manifest, refusals
@@ -26,7 +26,7 @@ from test_rbac import of_the_manifest, refusals
 from everfly.operator import names
 from processes import until
 
-NO_SET = ("create", "statefulsets")
+CHANGE = "PrimaryChange"
 
 
 def growing(client: Client, size: str = "1Gi") -> dict[str, Any]:
@@ -91,6 +91,15 @@ def well(store: Store, replicas: int) -> None:
 
 def note(store: Store) -> object:
     return (store.status.get("record") or {}).get("remake")
+
+
+def are_adopted(store: Store) -> bool:
+    mine = set_of(store).metadata.uid
+    return all(
+        [each.uid for each in pod.metadata.ownerReferences or []] == [mine]
+        for pod in store.pods()
+        if pod.metadata
+    )
 
 
 def annotations(store: Store) -> dict[str, str]:
@@ -167,35 +176,66 @@ def account_without(
     return cluster.kubeconfig_for(token.token, folder / "lesser.kubeconfig")
 
 
-def test_an_operator_that_ends_between_deleting_and_making_the_set_is_finished_by_the_next(
-    store: Store, client: Client, cluster: Cluster, namespace: str, tmp_path: Path
+STEPS: dict[str, Callable[[Store, str], bool]] = {
+    "delete": lambda store, _: note(store) is not None,
+    "create": lambda store, _: not list(store.client.list(StatefulSet)),
+    "patch": lambda store, old: set_of(store).metadata.uid != old,
+}
+"""What an operator that lacks this right on StatefulSets comes to, and no further."""
+
+
+@pytest.mark.parametrize("lacking", STEPS)
+def test_an_operator_that_ends_while_the_set_is_made_anew_is_finished_by_the_next(
+    store: Store, client: Client, cluster: Cluster, namespace: str, tmp_path: Path, *, lacking: str
 ) -> None:
     assert store.operator is not None
     store.operator.stop()
-    before = uids(store)
-    lesser = account_without(client, cluster, namespace, tmp_path, NO_SET)
+    before, old_set = uids(store), set_of(store).metadata.uid
+    lesser = account_without(client, cluster, namespace, tmp_path, (lacking, "statefulsets"))
     stuck = OperatorProcess(cluster, namespace, tmp_path, f"--kubeconfig={lesser}")
     try:
         store.change(snapshot=with_disk(growing(client, "2Gi")))
         until(
-            lambda: not list(client.list(StatefulSet)), 60, show=stuck.child.log_tail,
+            lambda: STEPS[lacking](store, old_set), 60, show=stuck.child.log_tail,
             despite=(ApiError,),
         )  # fmt: skip
-        # Without any StatefulSet a primary that dies is replaced all the same.
+        # Whatever there is of a StatefulSet, a primary that dies is replaced.
         with Writer(store) as writer:
             old = store.primary()
             cluster.signal(old, signal.SIGKILL)
             store.wait(lambda: name_of(store.primary()) != name_of(old), 30)
         assert writer.lost(store.primary()) == []
-        assert list(client.list(StatefulSet)) == []
+        assert note(store) is not None
     finally:
         stuck.kill()
     store.operator.restart()
     store.wait(lambda: template_size(store) == "2Gi", 60)
     store.wait(lambda: note(store) is None, 30)
     well(store, 3)
+    assert set_of(store).metadata.uid != old_set
     assert uids(store) == before
     assert are_current(store)
+
+
+def test_a_set_that_is_deleted_without_its_pods_is_made_again_and_nobody_fails_over(
+    store: Store, client: Client
+) -> None:
+    # The last number: a controller adopts the others first.
+    store.annotate(switchover="cache-2")
+    store.wait(lambda: name_of(store.primary()) == "cache-2", 30)
+    well(store, 3)
+    before, changes = uids(store), [each for each in store.events() if each.reason == CHANGE]
+    with Writer(store) as writer:
+        for _ in range(3):
+            old = set_of(store).metadata.uid
+            client.delete(StatefulSet, store.name, cascade=CascadeType.ORPHAN)
+            store.wait(lambda: set_of(store).metadata.uid != old, 30)  # noqa: B023 - awaited here
+            store.wait(lambda: are_adopted(store), 30)
+            well(store, 3)
+    assert uids(store) == before
+    assert len([each for each in store.events() if each.reason == CHANGE]) == len(changes)
+    assert writer.longest_gap() < 0.5
+    assert writer.lost(store.primary()) == []
 
 
 def test_the_rights_of_the_manifest_are_enough_for_disks(

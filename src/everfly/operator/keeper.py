@@ -34,7 +34,7 @@ from everfly.operator.observe import Observation, is_ours, view_of
 from everfly.operator.orders import Orders
 from everfly.operator.probe import Probe, now_ms
 from everfly.operator.resources import Around
-from everfly.operator.sight import PodSight, StoreSight
+from everfly.operator.sight import PodSight, SetSight, StoreSight
 from everfly.operator.spec import Spec, SpecError, read_spec
 from everfly.operator.status import ROLLING, Situation, differs, phase_of, status_fields
 from everfly.operator.window import WindowClock
@@ -91,6 +91,9 @@ class Keeper:
         self._applier = Applier(tools.api, tools.inventory, tools.events)
         self._memory = Memory()
         self._chores = Chores(tools, all_chores(tools, around), self.wake)
+        self._owners: dict[str, set[str]] = {}
+        """Of each instance: whose it was, by uids; the empty one is nobody's."""
+        self._owners_of = ""
         self._window = WindowClock()
         self._window_opens: datetime | None = None
         self._wake = asyncio.Event()
@@ -221,7 +224,7 @@ class Keeper:
         owned_set = inventory.sets.get(self._key)
         if owned_set is not None and owned_set.owner_uid not in ("", store.uid):
             owned_set = None
-        pods = tuple(pod for pod in inventory.pods_of(store) if is_ours(pod, store, owned_set))
+        pods = self._instances(store, owned_set)
         self._watch(pods)
         readings = {uid: each.probe.reading for uid, each in self._watched.items()}
         return Observation(
@@ -236,6 +239,23 @@ class Keeper:
             self._voluntary_from(spec),
             live=self._chores.report().settled if spec and spec.extras.live_settings else None,
         )
+
+    def _instances(self, store: StoreSight, owned_set: SetSight | None) -> tuple[PodSight, ...]:
+        """Return the pods that are instances, also while they have lost their StatefulSet.
+
+        One that somebody deleted without its pods leaves them to nobody until it is there again and
+        has adopted them, one by one. None of them is gone meanwhile.
+        """
+        if self._owners_of != store.uid:
+            self._owners_of, self._owners = store.uid, {}
+        known = self._owners
+        pods = tuple(
+            pod
+            for pod in self._tools.inventory.pods_of(store)
+            if is_ours(pod, store, owned_set) or pod.owner_uid in known.get(pod.uid, ())
+        )
+        self._owners = {pod.uid: {"", pod.owner_uid, *known.get(pod.uid, ())} for pod in pods}
+        return pods
 
     def _voluntary_from(self, spec: Spec | None) -> Instant | None:
         """Return when the maintenance window opens, or None where nothing has to wait."""

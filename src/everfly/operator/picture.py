@@ -40,6 +40,7 @@ _ORDERS: Final = {
     names.FENCED: "fenced",
     names.SWITCH_TO: "a switchover is asked for, to",
     names.ACCEPTED_LOSS: "loss accepted of history",
+    names.REBUILD: "to be rebuilt",
 }
 
 
