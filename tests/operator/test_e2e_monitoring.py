@@ -12,6 +12,7 @@ from lightkube import Client
 from lightkube.core.exceptions import ApiError
 from lightkube.models.core_v1 import Pod
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
+from lightkube.resources.networking_v1 import NetworkPolicy
 from stage import Store, address, name_of, running
 
 from everfly.operator.api import POD_MONITOR, PROMETHEUS_RULE
@@ -111,15 +112,20 @@ def test_instances_and_the_operator_serve_what_the_alerts_look_at(
         client.create(definition(kind, plural))
     store.create(everfly={"monitoring": BOTH}, args=["--maxmemory=256mb"])
     store.wait_well(3)
-    # The operator wrote them, and says that its NetworkPolicy lets nobody read.
+    # The operator wrote them, and says that its NetworkPolicy lets nobody read; until whoever
+    # installs it says where Prometheus runs.
     store.wait(lambda: monitored(store)[:2] == ("False", "NobodyLetIn"), 60)
+    assert store.operator is not None
+    operator = store.operator
+    operator.environment["METRICS_NAMESPACE"] = "where-prometheus-runs"
+    operator.restart()
+    store.wait(lambda: monitored(store)[:2] == ("True", "Written"), 60)
+    assert "where-prometheus-runs" in str(client.get(NetworkPolicy, store.name).to_dict())
     rule = client.get(PROMETHEUS_RULE, store.name)
     expressions = [each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]]
     assert len(expressions) >= 10
     monitor = client.get(POD_MONITOR, store.name)
     served = "".join(scraped(each, monitor) for each in store.pods())
-    assert store.operator is not None
-    operator = store.operator
     served += operator.get(operator.metrics_port, "/metrics").text
     used = set(re.findall(r"\b((?:everfly|dragonfly)_\w+)", " ".join(expressions)))
     # It is there once a write was refused, not before.
