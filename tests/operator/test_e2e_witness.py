@@ -8,6 +8,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lightkube.models.core_v1 import (
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Pod
-from stage import OperatorProcess, Store, Writer, address, is_ready, name_of, running, uid_of
+from stage import OperatorProcess, Store, Writer, address, call, is_ready, name_of, running, uid_of
 from test_rbac import of_the_manifest
 
 from everfly.operator import names
@@ -103,6 +104,31 @@ def test_a_primary_whose_pod_alone_lost_its_network_is_replaced(
         store.wait_well(3)
     assert took < PROMPT_S
     assert not writer.led_to_two
+
+
+def test_a_primary_that_both_operators_lost_stays_while_a_replica_applies_its_writes(
+    store: Store, cluster: Cluster, second: OperatorProcess
+) -> None:
+    old = store.primary()
+    inside = store.labelled(names.ROLE_REPLICA)[0]
+    loop = (
+        f"exec 3<>/dev/tcp/{address(old)}/{names.DATA_PORT}; end=$((SECONDS + 12)); "
+        "while ((SECONDS < end)); do printf 'SET inside %s\\r\\n' $SECONDS >&3; "
+        "read -r -t 2 _ <&3 || exit 1; read -r -t 0.05 _ <> <(:); done; true"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(cluster.run_in, inside, "bash", "-c", loop)
+        store.wait(lambda: call(old, "GET", "inside"))
+        cluster.set_route(old, OPERATOR_HOST, is_open=False)
+        store.wait(lambda: "PrimaryUnreachable" in _degraded(store), 20)
+        while not writing.done():
+            stays(store, old, 1)
+        writing.result()
+    # Now nothing shows that anybody is served by it.
+    store.wait(lambda: name_of(store.primary()) != name_of(old), 20)
+    cluster.set_route(old, OPERATOR_HOST, is_open=True)
+    store.wait_well(3)
+    assert {call(each, "EXISTS", "inside") for each in store.pods()} == {1}
 
 
 def test_a_witness_on_the_same_machine_does_not_count(

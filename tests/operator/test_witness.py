@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everfly.core.group_view import Contact, Facts, GroupView, Member, Record, Statement
-from everfly.core.model import Instant, Millis, Role
+from everfly.core.model import Address, Instant, Millis, Role
 from everfly.errors import Unavailable
 from everfly.operator.api import Refused
 from everfly.operator.lease import NoLease
@@ -64,6 +64,17 @@ def group(primary: Contact, *others: Contact, incarnation: str = P) -> GroupView
     ids=["silent", "one other", "answers", "nobody reached", "alone", "no primary"],
 )
 def test_only_who_reaches_somebody_says_that_a_primary_is_silent(view: Any, said: object) -> None:
+    assert silence_of(view, NOW) == said
+
+
+@pytest.mark.parametrize(("ago", "said"), [(1_999, None), (2_000, (P, 2_500))])
+def test_of_a_primary_whose_writes_a_replica_applies_nothing_is_said(ago: int, said: Any) -> None:
+    view = group(lost(2_500), SEEN)
+    primary, other = view.members
+    place = Address("10.0.0.1", 9999)
+    facts = Facts(Role.REPLICA, "h", primary=place)
+    fed = replace(other, facts=facts, applied_at=Instant(NOW - ago))
+    view = replace(view, members=(replace(primary, address=place), fed))
     assert silence_of(view, NOW) == said
 
 

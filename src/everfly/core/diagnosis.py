@@ -151,7 +151,7 @@ def _replica_witnesses(view: GroupView, primary: Member) -> tuple[str, ...]:
 def _outside_witnesses(view: GroupView, primary: Member, now: Instant) -> tuple[str, ...]:
     # A replica of some engines says for ever that its link to a frozen primary is up, so its word
     # counts for nothing here; writes that it goes on to apply prove that the primary lives.
-    if any(_is_fed(view, each, primary, now) for each in view.others(primary.name)):
+    if any(is_fed(view, each, primary, now) for each in view.others(primary.name)):
         return ()
     return tuple(
         f"{each.witness} cannot reach it either"
@@ -161,7 +161,8 @@ def _outside_witnesses(view: GroupView, primary: Member, now: Instant) -> tuple[
     )
 
 
-def _is_fed(view: GroupView, replica: Member, primary: Member, now: Instant) -> bool:
+def is_fed(view: GroupView, replica: Member, primary: Member, now: Instant) -> bool:
+    """Tell whether a replica applied writes of its primary a moment ago: it lives, then."""
     return (
         replica.applied_at is not None
         and replica.facts is not None

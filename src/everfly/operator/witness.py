@@ -7,7 +7,8 @@ the operators, which primaries gave it no answer, and for how long. Rules:
 * the acting operator reads it only while a primary does not answer itself;
 * a word counts for two seconds, and its age is what the reader can prove with its own clock;
 * whoever speaks from the same machine, or does not say from which, is not a second observer;
-* of a group of which the speaker reaches nobody it says nothing: its own network may be broken.
+* of a group of which the speaker reaches nobody it says nothing: its own network may be broken;
+  nor of a primary whose writes it sees a replica apply.
 
 How the age is proved: a speaker numbers its words, and thinks of the next one only after the API
 server has confirmed the last one. Whoever asked at time T and was shown number N, and is later
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from everfly.core.diagnosis import is_fed
 from everfly.core.group_view import GroupView, Statement
 from everfly.core.model import Instant, Millis
 from everfly.errors import EverflyError
@@ -87,7 +89,10 @@ def silence_of(view: GroupView, now: Instant) -> tuple[str, Millis] | None:
     primary = view.primary
     if primary is None or primary.contact.failing_since is None:
         return None
-    if not any(each.is_reachable for each in view.others(primary.name)):
+    others = view.others(primary.name)
+    if not any(each.is_reachable for each in others):
+        return None
+    if any(is_fed(view, each, primary, now) for each in others):
         return None
     return primary.incarnation, Millis(now - primary.contact.failing_since)
 
