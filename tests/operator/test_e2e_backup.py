@@ -77,6 +77,8 @@ def test_a_snapshot_that_is_damaged_leaves_the_store_out_of_service_and_says_why
         Backup(store).create().wait()
         (data,) = [each for each in files_of(store) if each.endswith("-0000.dfs")]
         damage(store, data)
+        make_claim(client, "others")
+        Backup(store, "second").create("others").wait()
         gone(store)
         store.create(replicas=1, everfly={"restoreFrom": {"backup": "first"}})
         store.wait(lambda: restored(store)["reason"] == "CannotRead", 60)
@@ -85,6 +87,13 @@ def test_a_snapshot_that_is_damaged_leaves_the_store_out_of_service_and_says_why
         assert store.endpoints() == []
         store.wait(lambda: is_ready(store.pod("cache-0")), 30)
         assert store.labelled(names.ROLE_PRIMARY) == []
+        # Whoever has another backup, elsewhere, names that one.
+        other = Store(cluster, client, namespace, "other")
+        other.create(replicas=1, everfly={"restoreFrom": {"backup": "first"}})
+        other.wait(lambda: restored(other)["reason"] == "CannotRead", 60)
+        other.change(everfly={"restoreFrom": {"backup": "second"}})
+        other.wait_well(1)
+        assert keys_of(other.primary()) == {b"key"}
         # Whoever can do without the data says so.
         store.change(everfly={"restoreFrom": None})
         store.wait_well(1)

@@ -95,9 +95,11 @@ class Restore:
 
     async def _conclude(self, store: StoreSight, restored: Restored | None) -> Report:
         """There is a primary: with these data, or with others that are not to be replaced."""
-        if restored is None or restored.phase != COPYING:
-            return _waits("HasData", "the data store has data of its own, which are kept")
         self._forget()
+        if restored is None or restored.phase != COPYING:
+            if restored is not None:
+                await self._dock.remove(store.namespace, restored.ferry, store.uid)
+            return _waits("HasData", "the data store has data of its own, which are kept")
         if not await self._dock.remove(store.namespace, restored.ferry, store.uid):
             return _waits(COPYING, "its ferry ends")
         if not self._ended_at:
@@ -119,8 +121,13 @@ class Restore:
         name, location = short_name(store.name, "restore"), told(snapshot)
         if full := who_holds_data(work.scene.view, restored):
             return _waits("HasData", f"{full} holds data already, which are kept")
-        ferry = await self._dock.get(store.namespace, name, store.uid)
         begun = Restored(LOADING, location, name)
+        if restored is not None and restored.location != location:
+            # Its ferry has the place of the former one.
+            self._forget()
+            is_gone = await self._dock.remove(store.namespace, name, store.uid)
+            return _waits(LOADING, "another snapshot is wanted", begun if is_gone else None)
+        ferry = await self._dock.get(store.namespace, name, store.uid)
         if ferry is None:
             # It is known before it is there, so that it is taken away also when nobody wants it.
             if restored is not None and restored.ferry == name:
