@@ -13,7 +13,7 @@ or back in it; where one opens while another is open, the later end counts.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -80,8 +80,9 @@ def _begins(window: MaintenanceWindow, after: datetime) -> Iterator[datetime]:
 
 
 @cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _zone(name: str) -> tzinfo:
+    # The usual one works also where the system has no files of time zones.
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def read_window(fields: Fields | None) -> MaintenanceWindow | None:
