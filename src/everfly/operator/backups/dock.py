@@ -39,10 +39,16 @@ class Dock:
         return ferry_sight(item)
 
     async def start(self, ferry: Ferry) -> None:
-        """Have a ferry, and let it be reached. Raise Refused, Unavailable, SettingsError."""
-        item = await self.put(ferry, ferry_pod(ferry))
+        """Have a ferry. Raise Refused, Unavailable, SettingsError."""
+        await self.put(ferry, ferry_pod(ferry))
+
+    async def admit(self, ferry: Ferry, uid: str) -> None:
+        """Let a ferry that is there be reached, and reach the group. Raise Refused, Unavailable.
+
+        Apart from its start, so that whoever finds a ferry of an operator that died does it.
+        """
         namespace = ferry.store.namespace
-        for each in ferry_policies(ferry, item["metadata"]["uid"], self.around.operator_namespace):
+        for each in ferry_policies(ferry, uid, self.around.operator_namespace):
             name = text(each, "metadata", "name")
             await self.api.apply(NETWORK_POLICY, name, namespace, each, force=True)
 

@@ -64,6 +64,7 @@ class BackupKeeper:
         self._reading: asyncio.Task[FerryFacts] | None = None
         self._refusal = ""
         self._followed: tuple[Address, float] | None = None
+        self._admitted = ""
         self._told = ""
 
     def wake(self) -> None:
@@ -112,8 +113,17 @@ class BackupKeeper:
             return 0.0
         store = self._store(spec)
         seen = await self._see(backup, spec, progress, store)
+        await self._admit(backup, seen, store)
         step = decide.next_step(seen)
         return await self._act(backup, seen, step, store)
+
+    async def _admit(self, backup: BackupSight, seen: Seen, store: StoreSight | None) -> None:
+        """Let a ferry be reached, once each operator: the one that started it may have died."""
+        if seen.ferry is None or store is None or seen.ferry.uid == self._admitted:
+            return
+        wanted = self._ferry(backup, seen, store, read_spec(store.spec))
+        await self._desk.dock.admit(wanted, seen.ferry.uid)
+        self._admitted = seen.ferry.uid
 
     def _store(self, spec: BackupSpec) -> StoreSight | None:
         return self._desk.tools.inventory.stores.get((self._key[0], spec.store))

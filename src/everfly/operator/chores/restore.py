@@ -71,6 +71,7 @@ class Restore:
         self._reading: _Reading | None = None
         self._refused = ""
         self._ended_at = ""
+        self._admitted = ""
 
     async def tend(self, work: Work) -> Report:
         """Do what is due."""
@@ -131,8 +132,11 @@ class Restore:
         if ferry is None:
             # It is known before it is there, so that it is taken away also when nobody wants it.
             if restored is not None and restored.ferry == name:
-                await self._start(work, name, snapshot)
+                await self._dock.start(self._ferry(work, name, snapshot))
             return _waits(LOADING, "its ferry starts", begun)
+        if ferry.uid != self._admitted:
+            await self._dock.admit(self._ferry(work, name, snapshot), ferry.uid)
+            self._admitted = ferry.uid
         if ferry.exit_code is not None:
             await self._dock.remove(store.namespace, name, store.uid)
             return _waits("FerryEnded", ferry.trouble or f"with status {ferry.exit_code}", begun)
@@ -158,11 +162,11 @@ class Restore:
             return f"there is no DragonflyBackup {wish.backup} in the namespace"
         return snapshot_of(part(item, "status")) or f"backup {wish.backup} is not completed"
 
-    async def _start(self, work: Work, name: str, snapshot: Snapshot) -> None:
+    def _ferry(self, work: Work, name: str, snapshot: Snapshot) -> Ferry:
         store, spec = work.scene.store, work.spec
         owner = {**owner_of(store).reference(), "controller": False, "blockOwnerDeletion": False}
         image = self._dock.image(self._tools.inventory, store, spec)
-        await self._dock.start(Ferry(name, owner, owner_of(store), spec, image, snapshot.place))
+        return Ferry(name, owner, owner_of(store), spec, image, snapshot.place)
 
     async def _ask(self, ferry: FerrySight) -> FerryFacts | None:
         if ferry.address is None:
