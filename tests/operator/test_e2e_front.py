@@ -297,6 +297,28 @@ def test_a_front_that_lost_the_api_server_goes_on_with_what_it_knew_and_says_so(
         front.child.kill()
 
 
+def test_a_front_of_all_namespaces_knows_data_stores_by_their_full_names(
+    store: Store, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    front = FrontProcess(cluster.kubeconfig, tmp_path)
+    try:
+        front.wait_ready()
+        place = (address(store.primary()), 6379)
+        assert front.primary(f"{namespace}/cache") == place
+        assert front.primary("cache") is None
+        assert front.fields("MASTER", f"{namespace}/cache")["name"] == f"{namespace}/cache"
+        with Listening(front.port).on("+switch-master") as listening:
+            store.annotate(switchover="*")
+            store.wait(lambda: listening.of("+switch-master"), 20)
+        (told,) = listening.of("+switch-master")
+        assert told.startswith(f"{namespace}/cache {place[0]} 6379 ")
+        store.wait_well(3)
+        metrics = front.get("/metrics").text
+        assert "everfly_front_groups_without_primary 0" in metrics
+    finally:
+        front.child.kill()
+
+
 def test_a_front_with_tls_and_users_lets_in_who_has_both(
     store: Store, cluster: Cluster, client: Client, namespace: str, tmp_path: Path
 ) -> None:
