@@ -10,7 +10,7 @@ from typing import Final
 
 from everfly.core.effects import Answer, Ask, Effect, Notify, Reconfigure, SendHello, TakeOver, Vote
 from everfly.core.model import Address, Epoch, RunId
-from everfly.core.notices import Event, Notice
+from everfly.core.notices import Event, Notice, Subject
 from everfly.sim.cluster import GROUP, Deployment
 from everfly.sim.instance import SimInstance
 from everfly.sim.mischief import Mischief
@@ -81,6 +81,8 @@ class Judge:
                 self._note_order(sentinel, effect)
             case Notify(notice=Notice(event=Event.ELECTED)):
                 self._electors[sentinel.run_id] = self._known_by(sentinel)
+            case Notify(notice=Notice(event=Event.PROMOTED, subject=Subject(host=host, port=port))):
+                self._note_success(Address(host, port))
             case TakeOver():
                 self._note_promotion(sentinel, effect.epoch, sentinel.links.far_end(effect.link))
             case _:
@@ -145,11 +147,18 @@ class Judge:
         self._judge_hand_over(sentinel, instance)
         if (sentinel.run_id, epoch) in self.operator.forced:
             return
-        self._promotions[epoch].add((sentinel.run_id, instance.name))
+        if not self._is_lonely(sentinel):
+            self._promotions[epoch].add((sentinel.run_id, instance.name))
         if len(self._promotions[epoch]) > 1:
             all_of_it = sorted((run_id[:8], name) for run_id, name in self._promotions[epoch])
             self.complain("one leader an epoch", f"epoch {epoch} has promotions {all_of_it}")
         self._judge_election(sentinel, epoch)
+
+    def _note_success(self, address: Address) -> None:
+        """Take it that a Sentinel sees a primary: its data count, also where the order was lost."""
+        instance = self._at(address)
+        if instance is not None and instance.is_primary:
+            self.deployment.ledger.note_promotion(instance)
 
     def _judge_election(self, sentinel: SimSentinel, epoch: Epoch) -> None:
         voters = {
@@ -173,6 +182,14 @@ class Judge:
         if self._is_forgetful(sentinel):
             return self._electors.get(sentinel.run_id, 1) // 2 + 1
         return self.deployment.shape.majority
+
+    def _is_lonely(self, sentinel: SimSentinel) -> bool:
+        """Whether it was told to forget, and elected before it had met all others again.
+
+        What is a majority to it may be a minority: nothing can keep another one from being elected.
+        """
+        known = self._electors.get(sentinel.run_id, 1)
+        return self._is_forgetful(sentinel) and known < self.deployment.shape.sentinels
 
     @staticmethod
     def _known_by(sentinel: SimSentinel) -> int:

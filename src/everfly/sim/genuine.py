@@ -301,6 +301,12 @@ class SimGenuine(Stoppable):
         """Write its state: it blocks meanwhile, so it is there at once."""
         self.memory = memory
 
+    def note_promotion(self, address: Address) -> None:
+        """Have it written down that it sees a primary, also where its order never arrived."""
+        found = self.network.hosts.get(address)
+        if isinstance(found, SimInstance) and found.is_primary and found.witness is not None:
+            found.witness.note_promotion(found)
+
     # What others ask.
 
     def ping(self) -> str:

@@ -260,6 +260,7 @@ class Mind:
                 self.config_epoch = attempt.epoch
                 self.enter(attempt, "reconf_slaves")
                 self.me.tell(f"+promoted-slave {replica.address} (genuine)")
+                self.me.note_promotion(replica.address)
                 self._flush()
                 for one in (self.primary, *self.replicas.values(), *self.peers.values()):
                     one.published_at = 0

@@ -352,8 +352,8 @@ class SimInstance(Stoppable):
         self.world.after(SUPERVISOR_MS, self._restart_by_supervisor)
 
     def _restart_by_supervisor(self) -> None:
-        self.is_awaited = False
-        if not self.is_running:
+        is_awaited, self.is_awaited = self.is_awaited, False
+        if is_awaited and not self.is_running:
             self.restart(follows=None)
 
     # What clients ask.

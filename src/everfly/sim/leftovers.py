@@ -167,9 +167,12 @@ class Leftovers:
                 record.is_watching_only = False
 
     def _has_company(self, sentinel: SimSentinel) -> bool:
-        """Whether an instance answers its PINGs, so that another one is always due soon."""
+        """Whether an instance answers its PINGs, so that another one is always due soon.
+
+        None does of one that was told to forget the group.
+        """
         deployment, down = self.conduct.judge.deployment, self.conduct.record(sentinel).down
-        return any(
+        return sentinel.announcement(GROUP) is not None and any(
             instance.is_running
             and not instance.is_paused
             and place_of(instance) not in down

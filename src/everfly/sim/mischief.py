@@ -54,6 +54,8 @@ class Mischief:
             instance.resume()
             if instance.name in absent:
                 instance.kill()
+                # Nor does its supervisor start it again, if it had ended by itself.
+                instance.is_awaited = False
             elif not (instance.is_running or instance.is_awaited):
                 instance.restart(follows=None)
         for sentinel in deployment.sentinels.values():

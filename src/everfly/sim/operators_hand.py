@@ -129,7 +129,7 @@ class Operator:
 
         Source: `failoverCommand`, redis/src/replication.c (7.0.15).
         """
-        followers = list(primary.replication.followers.items())
+        followers = [one for one in primary.replication.followers.items() if one[0].is_open]
         if primary.follows is not None or not followers or primary.engine is Engine.DRAGONFLY:
             return
         connection, (replica, _) = followers[0]
@@ -138,7 +138,9 @@ class Operator:
         primary.pause_writes(ENGINE_FAILOVER_MS)
 
         def swap() -> None:
-            if life == primary.life and primary.world.now < primary.pause_until:
+            is_in_time = life == primary.life and primary.world.now < primary.pause_until
+            # Whose replica is lost meanwhile stays what it is.
+            if is_in_time and connection.is_open:
                 told = partial(replica.slaveof, None, lambda _: None)
                 connection.send(primary, told, "PSYNC FAILOVER")
                 primary.slaveof(replica.address, lambda _: None)
