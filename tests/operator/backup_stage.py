@@ -1,7 +1,10 @@
 """Claims, backups and schedules for the tests on the cluster."""
 
+import threading
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
 
 from lightkube import Client
 from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
@@ -69,6 +72,60 @@ class Backup:
     def ferries(self) -> list[Pod]:
         labels = {"app.kubernetes.io/name": "dragonfly-ferry"}
         return list(self.store.client.list(Pod, labels=labels))
+
+
+class BucketServer:
+    """A store that speaks as much of S3 as a ferry needs, for one access key."""
+
+    def __init__(self, host: str, key: str) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.refused = 0
+        bucket = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def is_known(self) -> bool:
+                if f"Credential={key}/" in self.headers.get("Authorization", ""):
+                    return True
+                bucket.refused += 1
+                self.send_error(HTTPStatus.FORBIDDEN)
+                return False
+
+            def do_PUT(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.is_known():
+                    bucket.objects[self.path] = content
+                    self.answer(b"")
+
+            def do_GET(self) -> None:
+                if not self.is_known():
+                    return
+                found = bucket.objects.get(self.path)
+                if found is None:
+                    self.send_error(HTTPStatus.NOT_FOUND)
+                else:
+                    self.answer(found)
+
+            def answer(self, content: bytes) -> None:
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self.endpoint = f"http://{host}:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="bucket")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 def make_schedule(store: Store, name: str = "often", **spec: Any) -> None:

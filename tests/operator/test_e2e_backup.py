@@ -7,10 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from backup_stage import Backup, backups_of, damage, files_of, make_claim, make_schedule, restored
+from backup_stage import (
+    Backup,
+    BucketServer,
+    backups_of,
+    damage,
+    files_of,
+    make_claim,
+    make_schedule,
+    restored,
+)
 from controlplane.cluster import Cluster
+from controlplane.kubelet.network import GATEWAY
 from lightkube import Client
-from lightkube.resources.core_v1 import Pod
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.resources.networking_v1 import NetworkPolicy
 from stage import DRAGONFLY, Store, Writer, call, disks, is_ready, running
 
@@ -206,6 +217,41 @@ def test_a_backup_that_cannot_succeed_says_why_and_is_tried_no_more_than_asked(
         backup.delete()
         store.wait(lambda: backups_of(client, is_all=True) == set(), 60)
         store.wait(lambda: not backup.ferries(), 30)
+
+
+def test_a_bucket_takes_backups_and_gives_them_back_to_whoever_has_its_keys(
+    cluster: Cluster, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    client.create(
+        Secret(
+            metadata=ObjectMeta(name="keys"),
+            stringData={"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret"},
+        )
+    )
+    with (
+        BucketServer(GATEWAY, "me") as bucket,
+        running(cluster, client, namespace, tmp_path) as store,
+    ):
+        place = {"uri": "s3://bucket/shop", "secretName": "keys", "endpoint": bucket.endpoint}
+        store.create(replicas=1)
+        store.wait_well(1)
+        call(store.primary(), "SET", "key", "value")
+        status = Backup(store).create(to={"s3": place}).wait()
+        base = f"/bucket/shop/{status['basename']}"
+        assert set(bucket.objects) == {f"{base}-0000.dfs", f"{base}-summary.dfs"}
+        assert status["location"] == f"s3:/{base}"
+        stranger = Backup(store, "stranger")
+        stranger.create(to={"s3": place | {"secretName": ""}}, backoffLimit=0)
+        assert "S3 answers 403" in stranger.wait("Failed")["lastError"]
+        gone(store)
+        store.create(replicas=1, everfly={"restoreFrom": {"backup": "first"}})
+        store.wait_well(1)
+        assert keys_of(store.primary()) == {b"key"}
+        copy = Store(cluster, client, namespace, "copy")
+        snapshot = place | {"basename": status["basename"]}
+        copy.create(replicas=1, everfly={"restoreFrom": {"s3": snapshot}})
+        copy.wait_well(1)
+        assert keys_of(copy.primary()) == {b"key"}
 
 
 def test_a_schedule_makes_backups_and_keeps_as_many_as_asked(

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "doubles"))
 
 from double_wire import Connection, Error, Status
 from dragonfly import Exit, read_flags
+from dragonfly_bucket import CLOUD
 from dragonfly_settings import SETTINGS, accepts, plain
 from dragonfly_snapshots import Snapshots
 from dragonfly_users import DEFAULT, User, default_user, users_of
@@ -50,7 +51,8 @@ class DragonflyPod(Snapshots):
         }
         if not self.config["requirepass"]:
             self.config["requirepass"] = os.environ.get(PASSWORD, "")
-        Path(self.config["dir"]).mkdir(parents=True, exist_ok=True)
+        if not self.config["dir"].startswith(CLOUD):
+            Path(self.config["dir"]).mkdir(parents=True, exist_ok=True)
         self.is_patient = bool(os.environ.get(PATIENT))
         for name, value in self.config.items():
             self.config[name] = plain(name, value)

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from double_wire import Connection, Error, Status
 from dragonfly import Dragonfly
+from dragonfly_bucket import place_of
 
 SLOW = "DOUBLE_SLOW_S"
 """In the environment: how many seconds writing and reading a snapshot take."""
 SUMMARY = "-summary.dfs"
+DATA = "-0000.dfs"
 
 
 class Snapshots(Dragonfly):
@@ -32,6 +34,7 @@ class Snapshots(Dragonfly):
         self.failed_at = 0.0
         self.is_loading = False
         self.saving: asyncio.Task[None] | None = None
+        self.place = place_of(flags)
         self.slow_s = float(os.environ.get(SLOW, "0"))
 
     @property
@@ -69,21 +72,16 @@ class Snapshots(Dragonfly):
 
     async def write(self, name: str, data: bytes, keys: int) -> None:
         await asyncio.sleep(self.slow_s)
-        self.put(Path(self.config["dir"]), name, data, keys)
-
-    def put(self, folder: Path, name: str, data: bytes, keys: int) -> None:
+        base = f"{self.config['dir']}/{name}"
         digest = hashlib.sha256(data).hexdigest()
         summary = json.dumps({"keys": keys, "digest": digest}).encode()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for ending, content in (("-0000.dfs", data), (SUMMARY, summary)):
-                temporary = folder / f"{name}{ending}.tmp"
-                temporary.write_bytes(content)
-                temporary.replace(folder / f"{name}{ending}")
+            self.place.put(f"{base}{DATA}", data)
+            self.place.put(f"{base}{SUMMARY}", summary)
         except OSError as error:
             self.save_error, self.failed_at = f"{error.strerror}: couldn't write", time.time()
         else:
-            self.saved_file, self.saved_at = str(folder / f"{name}{SUMMARY}"), time.time()
+            self.saved_file, self.saved_at = f"{base}{SUMMARY}", time.time()
 
     async def do_dfly(self, _: Connection, verb: bytes, *words: bytes) -> object:
         if verb.upper() != b"LOAD" or len(words) != 1:
@@ -96,18 +94,19 @@ class Snapshots(Dragonfly):
         self.is_loading = True
         try:
             await asyncio.sleep(self.slow_s)
-            self.read(Path(words[0].decode()))
+            self.read(words[0].decode())
         finally:
             self.is_loading = False
         return Status("OK")
 
-    def read(self, path: Path) -> None:
+    def read(self, path: str) -> None:
         try:
-            summary = json.loads(path.read_bytes())
+            whole = self.place.get(path)
+            summary = json.loads(whole)
             if "digest" not in summary:  # one of those that are taken at the end
-                self.dataset.restore(path.read_bytes())
+                self.dataset.restore(whole)
                 return
-            data = path.with_name(path.name.replace(SUMMARY, "-0000.dfs")).read_bytes()
+            data = self.place.get(path.replace(SUMMARY, DATA))
         except OSError as error:
             raise Error(f"ERR {error.strerror}") from None
         except ValueError:
