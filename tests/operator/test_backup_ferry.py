@@ -65,11 +65,13 @@ def test_a_ferry_is_as_large_as_an_instance_and_runs_where_instances_may() -> No
 
 def test_a_ferry_writes_and_loads_nothing_by_itself_and_never_starts_anew() -> None:
     args = ["--dir=/mine", "--dbfilename=mine", "--bind=0.0.0.0", "--snapshot_cron=* * * * *"]
+    args.append("--cache_mode=true")
     pod = ferry_pod(ferry(Volume("backups", "a/b"), args=args))
     last = dict(each[2:].split("=", 1) for each in container(pod)["args"] if "=" in each)
     assert last["dir"] == "/backup/a/b"
     assert last["dbfilename"] == ""
     assert last["snapshot_cron"] == ""
+    assert last["cache_mode"] == "false"
     assert last["bind"] == "127.0.0.1"
     assert pod["spec"]["restartPolicy"] == "Never"
     assert pod["spec"]["volumes"] == [

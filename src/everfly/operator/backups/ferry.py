@@ -57,7 +57,8 @@ def ferry_pod(ferry: Ferry) -> JsonObject:
         f"--admin_port={ADMIN_PORT}",
         "--admin_nopass",
         *spec.args,
-        # Of two flags of one name the later one counts.
+        # Of two flags of one name the later one counts. A cache would drop keys of the copy.
+        "--cache_mode=false",
         "--bind=127.0.0.1",
         "--dbfilename=",
         "--snapshot_cron=",
