@@ -1,5 +1,6 @@
 """Disks that grow, come, go and are given up, around pods that serve on."""
 
+import asyncio
 import contextlib
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from lightkube.core.exceptions import ApiError
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import StatefulSet
-from lightkube.resources.core_v1 import PersistentVolumeClaim, ServiceAccountToken
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, ServiceAccountToken
 from lightkube.resources.storage_v1 import StorageClass
 from lightkube.types import CascadeType, PatchType
 from stage import DRAGONFLY as RESOURCE
@@ -24,6 +25,9 @@ from stage import OperatorProcess, Store, Writer, call, disks, name_of, running,
 from test_rbac import of_the_manifest, refusals
 
 from everfly.operator import names
+from everfly.operator.api import CONFIG_MAP, Api
+from everfly.operator.app import kubeconfig_of
+from everfly.operator.settings import Settings
 from processes import until
 
 CHANGE = "PrimaryChange"
@@ -215,6 +219,28 @@ def test_an_operator_that_ends_while_the_set_is_made_anew_is_finished_by_the_nex
     assert set_of(store).metadata.uid != old_set
     assert uids(store) == before
     assert are_current(store)
+
+
+def test_only_the_very_object_that_is_meant_is_deleted(
+    cluster: Cluster, client: Client, namespace: str
+) -> None:
+    made = client.create(ConfigMap(metadata=ObjectMeta(name="thing", namespace=namespace)))
+    assert made.metadata is not None
+    assert made.metadata.uid is not None
+
+    async def delete(uid: str) -> None:
+        api = Api(kubeconfig_of(Settings(kubeconfig=str(cluster.kubeconfig))))
+        try:
+            await api.delete_very(CONFIG_MAP, (namespace, "thing"), uid)
+        finally:
+            await api.close()
+
+    asyncio.run(delete("00000000-0000-0000-0000-000000000000"))
+    assert client.get(ConfigMap, "thing").metadata == made.metadata
+    for _ in range(2):
+        asyncio.run(delete(made.metadata.uid))
+        with pytest.raises(ApiError, match="not found"):
+            client.get(ConfigMap, "thing")
 
 
 def test_a_set_that_is_deleted_without_its_pods_is_made_again_and_nobody_fails_over(

@@ -13,7 +13,7 @@ import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
-from lightkube.types import CascadeType, PatchType
+from lightkube.types import PatchType
 
 from everfly.errors import EverflyError, SettingsError, Unavailable
 from everfly.operator.manifest import JsonObject
@@ -204,19 +204,36 @@ class Api:
         with _translated():
             return dict(await self._client.replace(kind(manifest), namespace=namespace))
 
-    async def delete(
-        self, kind: Resource, name: str, namespace: str, *, is_orphaning: bool = False
-    ) -> None:
-        """Delete an object, or it alone without what belongs to it; harmless when there is none.
-
-        Raise Refused, Unavailable.
-        """
-        cascade = CascadeType.ORPHAN if is_orphaning else None
+    async def delete(self, kind: Resource, name: str, namespace: str) -> None:
+        """Delete an object; harmless when there is none. Raise Refused, Unavailable."""
         try:
             with _translated():
-                await self._client.delete(kind, name, namespace=namespace, cascade=cascade)
+                await self._client.delete(kind, name, namespace=namespace)
         except Refused as error:
             if error.code != httpx2.codes.NOT_FOUND:
+                raise
+
+    async def delete_very(
+        self, kind: Resource, place: tuple[str, str], uid: str, *, is_orphaning: bool = False
+    ) -> None:
+        """Delete that very object of a namespace and name, and not another of the same name.
+
+        `is_orphaning` leaves what belongs to it. Harmless when it is gone. Raise Refused,
+        Unavailable.
+        """
+        namespace, name = place
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if is_orphaning:
+            options["propagationPolicy"] = "Orphan"
+        # The library has no way to say whom exactly is meant.
+        plain = self._client._client  # noqa: SLF001 - no other way
+        request = plain.prepare_request("delete", kind, name=name, namespace=namespace)
+        request.data = options
+        try:
+            with _translated():
+                plain.raise_for_status(await plain.send(plain.build_adapter_request(request)))
+        except Refused as error:
+            if error.code not in (httpx2.codes.NOT_FOUND, httpx2.codes.CONFLICT):
                 raise
 
 

@@ -93,7 +93,8 @@ class Remaker:
             await self._make(store, remake, template)
         elif owned_set.uid == remake.set_uid:
             if not owned_set.is_terminating:
-                await self._api.delete(STATEFUL_SET, store.name, store.namespace, is_orphaning=True)
+                place = store.namespace, store.name
+                await self._api.delete_very(STATEFUL_SET, place, remake.set_uid, is_orphaning=True)
         else:
             await self._finish(store, remake, owned_set)
 

@@ -99,7 +99,7 @@ class Rebuilds:
     async def _drop_claims(self, store: StoreSight, begun: Begun, claims: list[ClaimSight]) -> None:
         for each in claims:
             if each.uid in begun.claim_uids and not each.is_terminating:
-                await self._api.delete(CLAIM, each.name, store.namespace)
+                await self._api.delete_very(CLAIM, (store.namespace, each.name), each.uid)
 
     def _lacks_disk(
         self, store: StoreSight, pod: PodSight, begun: Begun, claims: list[ClaimSight]
@@ -120,7 +120,7 @@ class Rebuilds:
     async def _replace_stuck(self, store: StoreSight, pod: PodSight) -> None:
         if time.monotonic() - self._stuck[1] >= STUCK_S:
             self._stuck = ("", 0.0)
-            await self._api.delete(POD, pod.name, store.namespace)
+            await self._api.delete_very(POD, (store.namespace, pod.name), pod.uid)
 
     async def _refuse(
         self, store: StoreSight, orders: tuple[RebuildOrder, ...], reason: str

@@ -115,7 +115,7 @@ class UnusedVolumes:
         """Delete a claim, or say why it stays."""
         if claim.history not in histories_held(view):
             return [f"{claim.name} stays: it may hold data that the group has not"]
-        await self._api.delete(CLAIM, claim.name, store.namespace)
+        await self._api.delete_very(CLAIM, (store.namespace, claim.name), claim.uid)
         self._events.tell(
             store, NORMAL, "Volumes", f"{claim.name} deleted: the group has no such pod any more"
         )
