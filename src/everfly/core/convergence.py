@@ -11,7 +11,7 @@ Source: `sentinelRefreshInstanceInfo`, redis/src/sentinel.c (7.0.15), with diffe
 """
 
 from everfly.core import failover, hand_over, lineage, probing
-from everfly.core.model import Engine, InstanceReport, Role
+from everfly.core.model import Engine, InstanceReport, Instant, Role
 from everfly.core.notices import Event
 from everfly.core.records import FailoverState, Group, Instance, Reconf
 from everfly.core.topology import learn_replicas
@@ -30,8 +30,7 @@ def on_info(turn: Turn, instance: Instance, report: InstanceReport) -> None:
         lineage.note_history(turn, instance.group, report)
     if instance.role is Role.PRIMARY:
         _learn_from_primary(turn, instance.group, report)
-    if report.primary != before.primary:
-        instance.followed_at = turn.now
+    _note_link(turn, instance, before)
     _note_role(turn, instance, report.role)
     if has_rebooted and instance.role is Role.PRIMARY:
         _on_restart(turn, instance, before)
@@ -63,8 +62,9 @@ def _on_restart(turn: Turn, primary: Instance, before: InstanceReport) -> None:
     hand_over.on_primary_restarted(turn, primary.group)
     if not primary.is_reborn:
         primary.former = before
-    primary.restarted_at = turn.now
-    primary.keys_at_restart = primary.report.keys
+    report = primary.report
+    primary.restarted_at = Instant(turn.now - 1_000 * (report.uptime_s or 0))
+    primary.keys_at_restart = report.keys
     for replica in primary.group.replicas.values():
         probing.want_info(turn, replica)
 
@@ -83,6 +83,16 @@ def _note_run_id(turn: Turn, instance: Instance, report: InstanceReport) -> bool
     if instance.role is Role.PRIMARY and instance.group.settings.reboot_down_after > 0:
         instance.rebooted_at = turn.now
     return True
+
+
+def _note_link(turn: Turn, instance: Instance, before: InstanceReport) -> None:
+    report = instance.report
+    if report.primary != before.primary:
+        instance.followed_at = turn.now
+    if report.role is Role.PRIMARY or report.primary_link_up:
+        instance.unlinked_at = None
+    elif instance.unlinked_at is None:
+        instance.unlinked_at = turn.now
 
 
 def _note_role(turn: Turn, instance: Instance, role: Role) -> None:

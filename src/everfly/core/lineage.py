@@ -4,7 +4,8 @@ A history (replication id) names one line of writes; a dataset that continues an
 restarted process that lost its data begins a new one.
 """
 
-from everfly.core.model import Address, Engine, InstanceReport, Role
+from everfly.core.model import Address, Engine, InstanceReport, Instant, Millis, Role
+from everfly.core.policy import Policy
 from everfly.core.records import Group, Instance
 from everfly.core.turn import Turn
 
@@ -98,6 +99,37 @@ def is_astray(replica: Instance) -> bool:
     return replica.is_stale_primary or not continues_ours(group, report)
 
 
+def without_primary_for(replica: Instance, now: Instant) -> Millis:
+    """Return how long a replica has been without its primary, as it says or as we have seen.
+
+    One that never reached the primary that it was told to follow does not say.
+    """
+    report = replica.report
+    if report.role is not Role.REPLICA or report.primary_link_up:
+        return Millis(0)
+    seen = 0 if replica.unlinked_at is None else now - replica.unlinked_at
+    return Millis(max(seen, report.primary_link_down_for or 0))
+
+
+def may_be_without_for(group: Group, now: Instant, policy: Policy) -> Millis:
+    """Return how long a replica may have been without its primary to have about all it wrote."""
+    primary = group.primary
+    limit = policy.link_down_share_of_down_after * group.settings.down_after
+    if primary.s_down_since is not None:
+        limit += now - min(primary.s_down_since, _served_until(primary))
+    return Millis(limit)
+
+
+def _served_until(primary: Instance) -> Instant:
+    """Return when a primary was last known to be alive and a primary."""
+    if primary.is_reborn:
+        # What its replicas lost is the process before this one.
+        return primary.restarted_at
+    if primary.role_reported is Role.REPLICA:
+        return min(primary.role_reported_at, primary.commands.ok_pong_at)
+    return primary.commands.ok_pong_at
+
+
 def is_of_an_older_history(replica: Instance) -> bool:
     """Whether a replica lacks all that its primary wrote since it began its present history.
 
@@ -120,6 +152,11 @@ def judge_restart(turn: Turn, group: Group) -> None:
     former, report = primary.former, primary.report
     if former is None or not former.history or report.history == former.history:
         return
+    limit = (
+        turn.state.policy.link_down_share_of_down_after * group.settings.down_after
+        + turn.now
+        - primary.restarted_at
+    )
     holders = [
         replica
         for replica in group.replicas.values()
@@ -130,6 +167,8 @@ def judge_restart(turn: Turn, group: Group) -> None:
         and replica.report.priority > 0
         and replica.commands.is_up
         and replica.s_down_since is None
+        # Nor is one that was cut off from it long before: it has only some of it.
+        and without_primary_for(replica, turn.now) <= limit
     ]
     if report.history_before == former.history and report.offset is not None:
         is_reborn = any((holder.report.offset or 0) > report.offset for holder in holders)

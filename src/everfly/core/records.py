@@ -108,6 +108,8 @@ class Instance(Timed):
     role_reported_at: Instant = Instant(0)
     followed_at: Instant = Instant(0)
     """When it last changed whom it says it follows."""
+    unlinked_at: Instant | None = None
+    """Since when it says that it is not connected with its primary; None: it is, or is one."""
     hello_sent_at: Instant | None = None
     s_down_since: Instant | None = None
     was_s_down_at: Instant | None = None
@@ -116,9 +118,9 @@ class Instance(Timed):
     former: InstanceReport | None = None
     """What a primary said before its last restart."""
     restarted_at: Instant = Instant(0)
-    """When the first INFO after that restart came."""
+    """When that restart was."""
     keys_at_restart: int | None = None
-    """How many keys it had then."""
+    """How many keys it had in the first INFO after it."""
     is_reborn: bool = False
     """A primary that restarted with less data than its replicas hold: it counts as down."""
     is_stale_primary: bool = False
