@@ -129,7 +129,7 @@ class Judge:
             self.complain("no older epoch after a newer", told)
         if effect.follow is None:
             self._note_promotion(sentinel, effect.epoch, instance)
-        elif instance in self.deployment.strangers:
+        elif instance is not None and self.deployment.is_strange(instance):
             told = f"{sentinel.name} makes {effect.instance} follow {effect.follow}"
             self.complain("strangers are left alone", told)
 
@@ -140,7 +140,7 @@ class Judge:
             return
         # One that is a primary already, by its engine's own FAILOVER, says nothing of its priority.
         is_unfit = instance.priority == 0 and instance.follows is not None
-        if is_unfit or instance in self.deployment.strangers:
+        if is_unfit or self.deployment.is_strange(instance):
             told = f"{sentinel.name} promotes {instance.name}, priority {instance.priority}"
             self.complain("only eligible replicas", told)
         self._judge_choice(sentinel, instance)
@@ -220,6 +220,8 @@ class Judge:
                 and not other.is_paused
                 and other.follows == chosen.follows is not None
                 and other.priority == chosen.priority
+                # One that copied a primary which restarted is of another history.
+                and other.data.history == chosen.data.history
                 and now - other.started_at >= CALM_MS
                 and deployment.network.reaches(sentinel.name, other.name)
             )

@@ -188,6 +188,15 @@ class Deployment:
         """Instances that run as primaries."""
         return [one for one in self.instances.values() if one.is_running and one.follows is None]
 
+    def is_strange(self, instance: SimInstance) -> bool:
+        """Whether an instance belongs to another deployment, and has its data.
+
+        One that a genuine Sentinel made copy ours is, for all purposes, ours.
+        """
+        if instance not in self.strangers or instance.follows in self.instances:
+            return False
+        return any(write < 0 for write in instance.log)
+
     def named_primary(self) -> Address | None:
         """Return the primary that most of the running Sentinels name."""
         named = [
@@ -210,7 +219,7 @@ class Deployment:
         present = [
             one
             for one in self.instances.values()
-            if one.name not in absent and not (may_forget and self._is_forgotten(one))
+            if one.name not in absent and not (may_forget and self.is_forgotten(one))
         ]
         primaries = [one for one in present if one.is_running and one.follows is None]
         if len(primaries) != 1:
@@ -254,13 +263,13 @@ class Deployment:
             and not set(instance.log).issubset(primary.log)
         )
 
-    def _is_forgotten(self, instance: SimInstance) -> bool:
-        """Whether too few Sentinels know of a replica to judge it."""
+    def is_forgotten(self, instance: SimInstance) -> bool:
+        """Whether too few Sentinels know of an instance to judge it. Never their primary."""
         knowing = sum(
             sentinel.is_running and sentinel.knows(GROUP, instance.address)
             for sentinel in self.sentinels.values()
         )
-        return instance.follows is not None and knowing < self.shape.majority
+        return knowing < self.shape.majority and self.named_primary() != instance.address
 
     def _strayed_users(self, primary: SimInstance) -> str | None:
         if self.endpoint is not None and self.endpoint.primary != primary.address:

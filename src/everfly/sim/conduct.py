@@ -338,7 +338,8 @@ class Conduct:
         missed_since = self.record(sentinel).down.get(place_of(primary), self.now)
         gone_for = max(self._gone_for(primary), self.now - missed_since)
         limit = 10 * deployment.shape.down_after + gone_for + LONG_SLACK_MS
-        if without > limit:
+        # Who has nobody better takes it when the primary is gone for good.
+        if without > limit and gone_for < deployment.shape.failover_timeout:
             told = f"{sentinel.name} promotes {instance.name}, without its primary for {without} ms"
             self.judge.complain("old data is not promoted", f"{told}, limit {limit}")
 

@@ -62,11 +62,17 @@ def wait_for_agreement(judge: Judge, limit: int, absent: frozenset[str]) -> bool
 def kill_once_more(judge: Judge, absent: frozenset[str]) -> None:
     """Kill the primary of a world at rest, and judge how long it takes to replace it."""
     deployment, world = judge.deployment, judge.deployment.world
-    primary = deployment.primaries()[0]
+    may_forget = bool(judge.operator.forgetful)
+    primary = next(
+        one for one in deployment.primaries() if one.address == deployment.named_primary()
+    )
     others = [
         one
         for one in deployment.instances.values()
-        if one is not primary and one.priority and one.name not in absent
+        if one is not primary
+        and one.priority
+        and one.name not in absent
+        and not (may_forget and deployment.is_forgotten(one))
     ]
     if not others:
         return

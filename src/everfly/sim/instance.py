@@ -140,6 +140,11 @@ class SimInstance(Stoppable):
         return self.world.now < self._loading_until
 
     @property
+    def is_behind(self) -> bool:
+        """Whether commands wait because it is, or was, slow."""
+        return self.slow_ms > 0 or self._free_at > self.world.now
+
+    @property
     def _is_valkey(self) -> bool:
         return self.engine is not Engine.DRAGONFLY
 
@@ -161,6 +166,7 @@ class SimInstance(Stoppable):
         self._was_primary = self.follows is None
         self._inbox.clear()
         self._held.clear()
+        self._free_at = 0
         self.replication.stop()
         self.subscribers.clear()
         for connection in list(self.connections):

@@ -13,8 +13,9 @@ from typing import Final
 from everfly.core.effects import Effect, PauseWrites, ResumeWrites
 from everfly.core.model import Address, Engine
 from everfly.sim.cluster import GROUP
-from everfly.sim.conduct import Conduct, Place, place_of
+from everfly.sim.conduct import Conduct, place_of
 from everfly.sim.instance import SimInstance
+from everfly.sim.network import CONNECT_LIMIT_MS
 from everfly.sim.sentinel_host import SimSentinel
 from everfly.sim.world import Kind, Mark
 
@@ -46,6 +47,7 @@ LOST_MIN: Final = 3
 """One or two writes may have been on their way."""
 CALM_BEFORE_MS: Final = 3_000
 _COPY: Final = re.compile(r"full sync: \d+ writes, (\d+) of its own gone")
+_FOLLOWS: Final = re.compile(r"^SLAVEOF (?!NO ONE)|, as a replica$")
 _LEAP: Final = re.compile(r"clock leaps (\d+) ms ahead")
 
 
@@ -56,8 +58,8 @@ class Leftovers:
     conduct: Conduct
     _asides: dict[tuple[Address, bool], int] = field(default_factory=dict)
     """Primaries too many, whether judged as old ones, and since when."""
-    _followed_at: dict[Place, int] = field(default_factory=dict)
-    """When whoever is at a place was last seen as a replica."""
+    _followed_at: dict[str, int] = field(default_factory=dict)
+    """When whoever has a port last became a replica."""
     _read: int = 0
     """Lines of the trace that were looked at for sleepers."""
     _paused_at: dict[str, int] = field(default_factory=dict)
@@ -113,9 +115,6 @@ class Leftovers:
         deployment.world.after(LOOK_MS, self._look)
         self._look_at_sleepers()
         self._look_at_the_loading()
-        for instance in (*deployment.instances.values(), *deployment.strangers):
-            if instance.is_running and not instance.is_primary:
-                self._followed_at[place_of(instance)] = self.conduct.now
         self._look_at_asides(is_old=True)
         self._look_at_asides(is_old=False)
 
@@ -144,20 +143,10 @@ class Leftovers:
         for mark in new:
             if mark.kind is Kind.DATA:
                 self._judge_copy(mark)
-            if mark.who not in ours or mark.kind is not Kind.LIFE:
-                continue
-            if not self._has_company(ours[mark.who]):
-                # Nothing was due, so nothing was late.
-                self._paused_at.pop(mark.who, None)
-                continue
-            leap = _LEAP.match(mark.what)
-            if mark.what == "paused":
-                self._paused_at[mark.who] = mark.at
-            elif mark.what == "resumed":
-                slept = mark.at - self._paused_at.pop(mark.who, mark.at)
-                self._expect_tilt(ours[mark.who], mark.at, slept)
-            elif leap is not None:
-                self._expect_tilt(ours[mark.who], mark.at, int(leap[1]))
+            if _FOLLOWS.search(mark.what) is not None:
+                self._followed_at[mark.who.partition(":")[2]] = mark.at
+            if mark.who in ours and mark.kind is Kind.LIFE:
+                self._note_sleep(ours[mark.who], mark)
         for sentinel in deployment.ours:
             record = self.conduct.record(sentinel)
             lasts = self.conduct.now - record.tilt_at
@@ -165,6 +154,20 @@ class Leftovers:
                 told = f"{sentinel.name} has been in TILT for {lasts} ms"
                 self.conduct.judge.complain("TILT ends after 30 s", told)
                 record.is_watching_only = False
+
+    def _note_sleep(self, sentinel: SimSentinel, mark: Mark) -> None:
+        if not self._has_company(sentinel):
+            # Nothing was due, so nothing was late.
+            self._paused_at.pop(mark.who, None)
+            return
+        leap = _LEAP.match(mark.what)
+        if mark.what == "paused":
+            self._paused_at[mark.who] = mark.at
+        elif mark.what == "resumed":
+            slept = mark.at - self._paused_at.pop(mark.who, mark.at)
+            self._expect_tilt(sentinel, mark.at, slept)
+        elif leap is not None:
+            self._expect_tilt(sentinel, mark.at, int(leap[1]))
 
     def _has_company(self, sentinel: SimSentinel) -> bool:
         """Whether an instance answers its PINGs, so that another one is always due soon.
@@ -248,12 +251,14 @@ class Leftovers:
         if deployment.network.loss or deployment.network.slow:
             return
         for instance in deployment.instances.values():
-            has_run = self.conduct.now - instance.started_at
+            # An attempt that lost a packet before may hang for as long as it is waited for.
+            undisturbed = self.conduct.judge.mischief.disturbed_at + CONNECT_LIMIT_MS
+            has_run = self.conduct.now - max(instance.started_at, undisturbed)
             is_sure = (
                 instance.is_running
                 and instance.is_loading
                 and not instance.is_paused
-                and not instance.slow_ms
+                and not instance.is_behind
                 and has_run >= LOADING_MS
                 and self.conduct.judge.mischief.disturbed_at <= instance.started_at
             )
@@ -280,11 +285,13 @@ class Leftovers:
         deployment = self.conduct.judge.deployment
         if not (instance.is_primary and instance.is_running) or instance.is_paused:
             return False
+        if instance.is_behind:
+            return False
         has_served = self.conduct.now - instance.started_at - instance.character.load_ms
         steady_ms = OLD_STEADY_MS if is_old else STEADY_MS
         if has_served < steady_ms or self.conduct.now < instance.busy_until:
             return False
-        followed_at = self._followed_at.get(place_of(instance), 0)
+        followed_at = self._followed_at.get(str(instance.address.port), 0)
         return bool(deployment.ours) and all(
             self._would_demote(sentinel, instance, steady_ms)
             and (not is_old or self._left_at(sentinel, instance) > followed_at)

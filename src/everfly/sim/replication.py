@@ -100,6 +100,10 @@ class Replication:
         if attempt != self._attempt:
             connection.close(self.me)
             return
+        if not connection.is_open:
+            # A process that is slow may have ended it with its clients' before it looked at it.
+            self._on_lost(attempt, "ended before it was used", _is_refusal=False)
+            return
         self._link = connection
         primary: SimInstance = connection.target  # type: ignore[assignment] # only instances have it
         me, data = self.me, self.me.data
