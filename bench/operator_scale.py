@@ -44,7 +44,7 @@ from lightkube.resources.core_v1 import Pod
 
 from environment import environment
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY
+from everfly.operator.apiserver.api import DRAGONFLY
 from everfly.operator.crd import definition_text, without_rules
 from kinds import Engine
 from processes import Child, free_port, until

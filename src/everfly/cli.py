@@ -22,7 +22,7 @@ PROGRAMS: Final = {
     "endpoint": "everfly.endpoint.command_line:endpoint",
     "switchover": "everfly.endpoint.switchover_command:switchover",
     "sim": "everfly.sim.commands:sim",
-    "operator": "everfly.operator.commands:operator",
+    "operator": "everfly.operator.commands.main:operator",
     "k8s": "everfly.front.command_line:k8s",
 }
 """Name on the command line -> module and its click command."""

@@ -11,7 +11,7 @@ from lightkube.config.models import Cluster, User
 from everfly.core.model import RunId
 from everfly.front.brain import FrontBrain
 from everfly.front.table import make_front_commands, parts_of
-from everfly.operator.api import Api
+from everfly.operator.apiserver.api import Api
 from everfly.runtime.listener import Limits, Listener
 from everfly.runtime.pubsub import PubSub
 from everfly.sentinel.acl.control import AccessControl, AccessSettings

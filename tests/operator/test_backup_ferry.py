@@ -8,7 +8,7 @@ from everfly.operator.backups.ferry import Ferry
 from everfly.operator.backups.place import Bucket, Place, Volume
 from everfly.operator.resources.network_policy import network_policy
 from everfly.operator.resources.owner import Owner, selector_labels
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 STORE = Owner("cache", "shop", "store-uid")
 OWNER = {"apiVersion": "everfly.dev/v1alpha1", "kind": "DragonflyBackup", "name": "b", "uid": "1"}

@@ -10,12 +10,12 @@ import pytest
 from lightkube import KubeConfig
 from lightkube.config.models import Cluster, User
 
-from everfly.operator.api import Api
+from everfly.operator.apiserver.api import Api
+from everfly.operator.apiserver.events import Events
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.lease import NoLease
 from everfly.operator.backups.office import Backups
 from everfly.operator.deeds import Tools
-from everfly.operator.events import Events
-from everfly.operator.inventory import Inventory
-from everfly.operator.lease import NoLease
 from everfly.operator.resources import Around
 from everfly.runtime.http import HttpServer, Request, Response, text_response
 

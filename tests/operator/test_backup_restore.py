@@ -7,6 +7,7 @@ import pytest
 
 from everfly.core.group_view import Contact, Facts, GroupView, Intent, Member, Memory, Move, Record
 from everfly.core.model import Address, Epoch, Instant, Role
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.backups.place import RestoreWish, Snapshot, Volume
 from everfly.operator.backups.progress import Cut, Phase, Progress, progress_fields, snapshot_of
 from everfly.operator.backups.restored import (
@@ -23,9 +24,8 @@ from everfly.operator.backups.restored import (
     who_holds_data,
 )
 from everfly.operator.observe import Observation, view_of
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import read_spec
 from everfly.operator.status import phase_of
+from everfly.operator.wishes.spec import read_spec
 
 WISH = RestoreWish("nightly-1")
 FERRY = Address("10.0.9.9", 9999)

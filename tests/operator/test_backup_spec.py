@@ -13,7 +13,7 @@ from everfly.operator.backups.place import Bucket, RestoreWish, Snapshot, Volume
 from everfly.operator.backups.spec import read_backup, read_schedule
 from everfly.operator.crd import BACKUP_FILES, definition_text
 from everfly.operator.crd.generate import backup_yamls
-from everfly.operator.spec import SpecError, read_spec
+from everfly.operator.wishes.spec import SpecError, read_spec
 
 DRAGONFLY = create_namespaced_resource("dragonflydb.io", "v1alpha1", "Dragonfly", "dragonflies")
 VOLUME: dict[str, Any] = {"volume": {"claimName": "backups"}}

@@ -12,7 +12,7 @@ from everfly.operator.backups.place import Volume
 from everfly.operator.backups.progress import Cut, Phase, Progress, progress_fields
 from everfly.operator.backups.sight import BackupSight, backup_sight, ferry_sight
 from everfly.operator.backups.status import told_of, with_conditions
-from everfly.operator.commands_backup import without_shared
+from everfly.operator.commands.backup import without_shared
 from everfly.wire.exposition import Histogram
 
 NOW = 1_000_000.0

@@ -7,8 +7,8 @@ import pytest
 from lightkube import KubeConfig
 from lightkube.config.models import Cluster, User
 
-from everfly.operator.api import POD, Api
-from everfly.operator.caches import Cache, Key, Selection
+from everfly.operator.apiserver.api import POD, Api
+from everfly.operator.apiserver.caches import Cache, Key, Selection
 
 KEY: Key = ("n", "p")
 

@@ -11,12 +11,12 @@ import pytest
 from everfly.core.group_view import GroupView, Intent
 from everfly.core.plan import Decision
 from everfly.errors import Unavailable
+from everfly.operator.apiserver.lease import NoLease
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.chores.chore import Chore, Condition, Report, Work
 from everfly.operator.chores.runner import Chores
 from everfly.operator.deeds import Scene
-from everfly.operator.lease import NoLease
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 LIMIT_S = 5.0
 

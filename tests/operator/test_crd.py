@@ -13,7 +13,7 @@ from test_resources import EVERYTHING
 from everfly.operator.crd import definition_text, without_rules
 from everfly.operator.crd.fields import SPEC
 from everfly.operator.crd.generate import definition, definition_yaml
-from everfly.operator.spec import SpecError, read_spec
+from everfly.operator.wishes.spec import SpecError, read_spec
 
 DRAGONFLY = create_namespaced_resource("dragonflydb.io", "v1alpha1", "Dragonfly", "dragonflies")
 

@@ -15,7 +15,7 @@ from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.networking_v1 import NetworkPolicy
 from stage import Store, address, name_of, running
 
-from everfly.operator.api import POD_MONITOR, PROMETHEUS_RULE
+from everfly.operator.apiserver.api import POD_MONITOR, PROMETHEUS_RULE
 from everfly.operator.names import LABEL_ROLE
 
 BOTH = {"podMonitor": {"labels": {"release": "prometheus"}}, "prometheusRule": True}

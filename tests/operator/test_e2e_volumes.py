@@ -25,7 +25,7 @@ from stage import OperatorProcess, Store, Writer, call, disks, name_of, running,
 from test_rbac import of_the_manifest, refusals
 
 from everfly.operator import names
-from everfly.operator.api import CONFIG_MAP, Api
+from everfly.operator.apiserver.api import CONFIG_MAP, Api
 from everfly.operator.app import kubeconfig_of
 from everfly.operator.settings import Settings
 from processes import until

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from controlplane.cluster import Cluster
 from lightkube import KubeConfig
 
-from everfly.operator.api import LEASE, Api
-from everfly.operator.lease import Candidate, Lease, LeaseTimes, NoLease
+from everfly.operator.apiserver.api import LEASE, Api
+from everfly.operator.apiserver.lease import Candidate, Lease, LeaseTimes, NoLease
 
 NAME = "test-lease"
 

@@ -11,13 +11,13 @@ from secrets_stage import Double, double
 
 from everfly.core.group_view import GroupView, Record
 from everfly.core.plan import Decision
+from everfly.operator.apiserver.sight import PodSight, SetSight, StoreSight
 from everfly.operator.chores.chore import Work
 from everfly.operator.chores.settings_flags import LIVE, flags_of, is_same, plan_of, size_of
 from everfly.operator.chores.settings_live import PATIENCE_S, LiveSettings, noted_on
 from everfly.operator.deeds import Scene
 from everfly.operator.observe import Observation, view_of
-from everfly.operator.sight import PodSight, SetSight, StoreSight
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 NOTHING: frozenset[str] = frozenset()
 

@@ -14,17 +14,17 @@ import everfly.operator
 from everfly.core.diagnosis import Kind as Finding
 from everfly.core.group_view import GroupView
 from everfly.core.plan import Decision
-from everfly.operator.api import Refused
+from everfly.operator.apiserver.api import Refused
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.chores.chore import Condition, Report, Work
 from everfly.operator.chores.monitoring import RETRY_S, THOROUGH_S, Monitoring
 from everfly.operator.deeds import Scene
-from everfly.operator.monitoring import PodMonitorWish, RuleWish
 from everfly.operator.resources import Around
 from everfly.operator.resources.alerts import Alert, alerts
 from everfly.operator.resources.monitoring import monitoring_objects
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import SpecError, read_spec
 from everfly.operator.status import READY, ROLLING
+from everfly.operator.wishes.monitoring import PodMonitorWish, RuleWish
+from everfly.operator.wishes.spec import SpecError, read_spec
 from everfly.wire.exposition import Family
 from everfly.wire.exposition import Kind as MetricKind
 

@@ -9,9 +9,7 @@ import pytest
 from everfly.core.group_view import Contact, Facts, GroupView, Member, Memory, Service
 from everfly.core.model import Address, Instant, Role
 from everfly.operator import names
-from everfly.operator.observe import Observation, is_ours, ordinal_of, view_of
-from everfly.operator.probe import Reading
-from everfly.operator.sight import (
+from everfly.operator.apiserver.sight import (
     HostSight,
     PodSight,
     SetSight,
@@ -21,7 +19,9 @@ from everfly.operator.sight import (
     set_sight,
     store_sight,
 )
-from everfly.operator.spec import read_spec
+from everfly.operator.observe import Observation, is_ours, ordinal_of, view_of
+from everfly.operator.probe import Reading
+from everfly.operator.wishes.spec import read_spec
 
 GOOD_HOST = HostSight("zone-a", is_ready=True, is_leaving=False)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from everfly.operator.picture import Material, facts_of, picture_of, table_of
+from everfly.operator.commands.picture import Material, facts_of, picture_of, table_of
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
 

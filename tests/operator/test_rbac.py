@@ -129,7 +129,6 @@ ALLOWED = [
     ("delete", "", "pods", ""),
     ("patch", "dragonflydb.io", "dragonflies", "status"),
     ("delete", "apps", "deployments", ""),
-    ("create", "", "pods", ""),
     ("delete", "everfly.dev", "dragonflybackups", ""),
     ("patch", "everfly.dev", "dragonflybackupschedules", "status"),
     ("patch", "monitoring.coreos.com", "podmonitors", ""),

@@ -12,7 +12,7 @@ from everfly.operator.crd.fields import SPEC
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 OWNER = Owner("cache", "shop", "0e3a")
 AROUND = Around(operator_namespace="dragonfly-operator-system")

@@ -9,11 +9,11 @@ import yaml
 from test_chart import needs_helm, problems
 
 from everfly.endpoint.keys import KEYS
-from everfly.operator.endpoint_wish import SETTINGS
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.endpoint import endpoint, endpoint_address, endpoint_problems
 from everfly.operator.resources.owner import Owner, selector_labels
-from everfly.operator.spec import SpecError, read_spec
+from everfly.operator.wishes.endpoint import SETTINGS
+from everfly.operator.wishes.spec import SpecError, read_spec
 
 OWNER = Owner("cache", "shop", "uid-of-cache")
 IMAGE, FRONT = "registry.example/everfly-endpoint:1", "front.system.svc:26379"

@@ -17,7 +17,7 @@ from everfly.operator import names
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 NAME = "cache"
 

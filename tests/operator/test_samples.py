@@ -10,7 +10,7 @@ from stage import DRAGONFLY
 
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 SAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "samples"
 

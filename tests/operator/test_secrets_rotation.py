@@ -18,12 +18,12 @@ from everfly.core.model import Address
 from everfly.core.plan import Decision
 from everfly.errors import Unavailable
 from everfly.operator import names
-from everfly.operator.api import Refused
+from everfly.operator.apiserver.api import Refused
+from everfly.operator.apiserver.sight import PodSight, StoreSight
 from everfly.operator.chores.chore import Report, Work
 from everfly.operator.chores.secrets_rotation import DENIED_S, PENDING_S, POLL_S, SecretRotation
 from everfly.operator.deeds import Scene
-from everfly.operator.sight import PodSight, StoreSight
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 from processes import Connection, free_port
 from tls_files import Authority
 

@@ -21,8 +21,8 @@ from everfly.operator.chores.secrets_steps import (
     settle_password,
     settle_users,
 )
-from everfly.operator.secrets_acl import users_of_file
-from everfly.operator.secrets_tls import check_authorities, check_pair, leaf_of, served_certificate
+from everfly.operator.secrets.acl import users_of_file
+from everfly.operator.secrets.tls import check_authorities, check_pair, leaf_of, served_certificate
 from processes import Connection, free_port
 from tls_files import Authority, Pair, TlsConnection, ask_tls
 

@@ -10,8 +10,8 @@ from everfly.errors import SettingsError
 from everfly.operator import names
 from everfly.operator.resources.network_policy import network_policy, peer_of_operator
 from everfly.operator.resources.owner import Owner
-from everfly.operator.secrets_acl import difference, digits_of, users_of_file, users_of_list
-from everfly.operator.secrets_wanted import (
+from everfly.operator.secrets.acl import difference, digits_of, users_of_file, users_of_list
+from everfly.operator.secrets.wanted import (
     Use,
     Value,
     Wanted,
@@ -20,7 +20,7 @@ from everfly.operator.secrets_wanted import (
     version_of,
     wanted_of,
 )
-from everfly.operator.spec import read_spec
+from everfly.operator.wishes.spec import read_spec
 
 HIDDEN = "dont-tell-anybody"
 KEY = b"k" * 32

@@ -8,7 +8,7 @@ from test_resources import AROUND, OWNER, manifests, plain
 from everfly.operator.names import LABEL_SERVES, SERVES
 from everfly.operator.resources import Around
 from everfly.operator.resources.spread import default_spread, spread_text
-from everfly.operator.spec import SpecError, read_spec
+from everfly.operator.wishes.spec import SpecError, read_spec
 
 NEW = Around(is_set_absent=True, is_new=True)
 MADE_ANEW = Around(is_set_absent=True)

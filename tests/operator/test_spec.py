@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from everfly.operator.crd.fields import SPEC
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
-from everfly.operator.spec import RESERVED_LABELS, SNAPSHOTS, SecretKey, SpecError, read_spec
+from everfly.operator.wishes.spec import RESERVED_LABELS, SNAPSHOTS, SecretKey, SpecError, read_spec
 
 INNER_NAMES = [
     "name", "key", "labels", "annotations", "dir", "cron", "persistentVolumeClaimSpec",

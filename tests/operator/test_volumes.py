@@ -22,8 +22,12 @@ from everfly.core.group_view import (
 )
 from everfly.core.model import Address, Epoch, Instant, Role
 from everfly.operator import names
+from everfly.operator.apiserver.sight import pod_sight, set_sight, store_sight
 from everfly.operator.chores.volumes_unused import histories_held, is_smaller_and_well
-from everfly.operator.claims import (
+from everfly.operator.observe import is_ours
+from everfly.operator.resources.owner import Owner
+from everfly.operator.resources.stateful_set import stateful_set
+from everfly.operator.volumes.claims import (
     HISTORY,
     ClaimChange,
     ClaimSight,
@@ -32,15 +36,11 @@ from everfly.operator.claims import (
     claim_sight,
     number_of,
 )
-from everfly.operator.observe import is_ours
-from everfly.operator.quantity import bytes_of
-from everfly.operator.rebuilds import Begun, RebuildOrder, begun_of, orders_of, orders_text
-from everfly.operator.remake import without_nothing
-from everfly.operator.remake_note import Remake, remake_fields, remake_of
-from everfly.operator.resources.owner import Owner
-from everfly.operator.resources.stateful_set import stateful_set
-from everfly.operator.sight import pod_sight, set_sight, store_sight
-from everfly.operator.spec import SpecError, read_spec
+from everfly.operator.volumes.rebuilds import Begun, RebuildOrder, begun_of, orders_of, orders_text
+from everfly.operator.volumes.remake import without_nothing
+from everfly.operator.volumes.remake_note import Remake, remake_fields, remake_of
+from everfly.operator.wishes.quantity import bytes_of
+from everfly.operator.wishes.spec import SpecError, read_spec
 
 GI = 1024**3
 

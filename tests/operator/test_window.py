@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from everfly.operator.spec import SpecError, read_spec
-from everfly.operator.window import MaintenanceWindow, WindowState, state_of
+from everfly.operator.wishes.spec import SpecError, read_spec
+from everfly.operator.wishes.window import MaintenanceWindow, WindowState, state_of
 
 NIGHTLY = MaintenanceWindow("0 3 * * *", "Europe/Paris", timedelta(hours=2))
 

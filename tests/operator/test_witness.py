@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from everfly.core.group_view import Contact, Facts, GroupView, Member, Record, Statement
 from everfly.core.model import Address, Instant, Millis, Role
 from everfly.errors import Unavailable
-from everfly.operator.api import Refused
-from everfly.operator.lease import NoLease
+from everfly.operator.apiserver.api import Refused
+from everfly.operator.apiserver.lease import NoLease
 from everfly.operator.names import ANNOTATION_SILENT, WITNESS_NAME
 from everfly.operator.witness import (
     FRESH_MS,

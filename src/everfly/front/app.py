@@ -21,7 +21,7 @@ from everfly.front.brain import FrontBrain
 from everfly.front.metrics import FrontMetrics
 from everfly.front.settings import FrontSettings
 from everfly.front.table import make_front_commands, parts_of
-from everfly.operator.api import Api
+from everfly.operator.apiserver.api import Api
 from everfly.operator.app import kubeconfig_of
 from everfly.operator.settings import Bind
 from everfly.operator.settings import Settings as OperatorSettings

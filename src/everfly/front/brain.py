@@ -28,10 +28,10 @@ from everfly.front.faces import pod_face, store_face
 from everfly.front.picture import Instance, Picture, PodFace, StoreFace, picture_of
 from everfly.front.tidings import place_of, tidings
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY, POD, Api, Patch
-from everfly.operator.api import Refused as ApiRefused
-from everfly.operator.caches import Cache, Key, Selection
-from everfly.operator.inventory import OUR_LABELS
+from everfly.operator.apiserver.api import DRAGONFLY, POD, Api, Patch
+from everfly.operator.apiserver.api import Refused as ApiRefused
+from everfly.operator.apiserver.caches import Cache, Key, Selection
+from everfly.operator.apiserver.inventory import OUR_LABELS
 from everfly.runtime.ports import NoticeSink
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from everfly.errors import EverflyError
-from everfly.operator.commands import k8s
+from everfly.operator.commands.main import k8s
 
 _PLACE = "HOST:PORT or :PORT; 0: nowhere."
 

@@ -4,10 +4,10 @@ import hashlib
 
 from everfly.front.picture import PodFace, StoreFace
 from everfly.operator import names
-from everfly.operator.api import Object
+from everfly.operator.apiserver.api import Object
+from everfly.operator.apiserver.sight import pod_sight
 from everfly.operator.manifest import objects, part, text
 from everfly.operator.record import record_of
-from everfly.operator.sight import pod_sight
 
 
 def pod_face(item: Object) -> PodFace:

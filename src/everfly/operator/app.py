@@ -19,18 +19,18 @@ from lightkube.core.exceptions import ConfigError
 from everfly import __version__
 from everfly.errors import EverflyError, SettingsError
 from everfly.operator import names
-from everfly.operator.api import Api
+from everfly.operator.apiserver.api import Api
+from everfly.operator.apiserver.caches import Key
+from everfly.operator.apiserver.events import Events
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.lease import Candidate, Lease, NoLease
+from everfly.operator.apiserver.terms import LeaseLike
 from everfly.operator.backups.office import Backups
-from everfly.operator.caches import Key
 from everfly.operator.deeds import Tools
-from everfly.operator.events import Events
-from everfly.operator.inventory import Inventory
 from everfly.operator.keeper import Keeper
-from everfly.operator.lease import Candidate, Lease, NoLease
 from everfly.operator.metrics import Metrics
 from everfly.operator.resources import Around
 from everfly.operator.settings import Bind, Settings, new_identity
-from everfly.operator.terms import LeaseLike
 from everfly.operator.witness import Witness
 from everfly.runtime.http import Handler, HttpServer, Request, Response, text_response
 

@@ -17,19 +17,19 @@ import httpx2
 
 from everfly.errors import EverflyError
 from everfly.operator import names
-from everfly.operator.api import BY_KIND, STATEFUL_SET, Api, Patch, Refused
-from everfly.operator.claims import ClaimChange, are_grown, change_of
-from everfly.operator.events import NORMAL, WARNING, Events
-from everfly.operator.inventory import Inventory
+from everfly.operator.apiserver.api import BY_KIND, STATEFUL_SET, Api, Patch, Refused
+from everfly.operator.apiserver.events import NORMAL, WARNING, Events
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.sight import SetSight, StoreSight, owned_sight
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
 from everfly.operator.observe import ordinal_of
 from everfly.operator.record import record_of
-from everfly.operator.remake import Remaker
-from everfly.operator.remake_note import remake_of
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import SetSight, StoreSight, owned_sight
-from everfly.operator.spec import Spec
+from everfly.operator.volumes.claims import ClaimChange, are_grown, change_of
+from everfly.operator.volumes.remake import Remaker
+from everfly.operator.volumes.remake_note import remake_of
+from everfly.operator.wishes.spec import Spec
 
 log = logging.getLogger(__name__)
 

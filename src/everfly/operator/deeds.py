@@ -27,14 +27,14 @@ from everfly.core.steps import (
 )
 from everfly.errors import EverflyError, Unavailable
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY, DRAGONFLY_STATUS, POD, POD_STATUS, Api, Patch
-from everfly.operator.events import NORMAL, WARNING, Events
-from everfly.operator.inventory import Inventory
+from everfly.operator.apiserver.api import DRAGONFLY, DRAGONFLY_STATUS, POD, POD_STATUS, Api, Patch
+from everfly.operator.apiserver.events import NORMAL, WARNING, Events
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.sight import PodSight, StoreSight
+from everfly.operator.apiserver.terms import LeaseLike
 from everfly.operator.manifest import Json, part
 from everfly.operator.orders import Orders, TakeOverRefused, TakeOverUnclear
 from everfly.operator.record import record_fields, record_of
-from everfly.operator.sight import PodSight, StoreSight
-from everfly.operator.terms import LeaseLike
 
 log = logging.getLogger(__name__)
 

@@ -21,23 +21,23 @@ from everfly.core.plan import Decision, decide
 from everfly.core.steps import Follow, WriteRecord
 from everfly.errors import EverflyError, Unavailable
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY_STATUS, Patch
+from everfly.operator.apiserver.api import DRAGONFLY_STATUS, Patch
+from everfly.operator.apiserver.caches import Key
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import PodSight, SetSight, StoreSight
 from everfly.operator.apply import Applier
-from everfly.operator.caches import Key
 from everfly.operator.chores import all_chores
 from everfly.operator.chores.chore import Work
 from everfly.operator.chores.runner import Chores
 from everfly.operator.deeds import Deeds, HandOverError, Scene, Tools
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import Json
 from everfly.operator.observe import Observation, is_ours, view_of
 from everfly.operator.orders import Orders
 from everfly.operator.probe import Probe, now_ms
 from everfly.operator.resources import Around
-from everfly.operator.sight import PodSight, SetSight, StoreSight
-from everfly.operator.spec import Spec, SpecError, read_spec
 from everfly.operator.status import ROLLING, Situation, differs, phase_of, status_fields
-from everfly.operator.window import WindowClock
+from everfly.operator.wishes.spec import Spec, SpecError, read_spec
+from everfly.operator.wishes.window import WindowClock
 
 log = logging.getLogger(__name__)
 

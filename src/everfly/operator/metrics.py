@@ -6,10 +6,10 @@ from http import HTTPStatus
 from everfly.core.diagnosis import Kind as Finding
 from everfly.core.group_view import GroupView
 from everfly.core.upkeep import is_stable
-from everfly.operator.caches import Key
+from everfly.operator.apiserver.caches import Key
+from everfly.operator.apiserver.terms import LeaseLike
 from everfly.operator.keeper import Keeper
 from everfly.operator.status import phase_of
-from everfly.operator.terms import LeaseLike
 from everfly.runtime.http import Request, Response, text_response
 from everfly.wire.exposition import CONTENT_TYPE, Family, Histogram, Kind
 

@@ -11,13 +11,13 @@ from typing import Final
 from everfly.core.group_view import GroupView, Intent, Member, Memory, Rebuild, Service, Statement
 from everfly.core.model import Address, Instant
 from everfly.operator import names
+from everfly.operator.apiserver.sight import HostSight, PodSight, SetSight, StoreSight
 from everfly.operator.backups.restored import history_to_begin_with
 from everfly.operator.probe import Reading
-from everfly.operator.rebuilds import begun_of, orders_of
 from everfly.operator.record import record_of
-from everfly.operator.remake_note import is_meant, remake_of
-from everfly.operator.sight import HostSight, PodSight, SetSight, StoreSight
-from everfly.operator.spec import Spec
+from everfly.operator.volumes.rebuilds import begun_of, orders_of
+from everfly.operator.volumes.remake_note import is_meant, remake_of
+from everfly.operator.wishes.spec import Spec
 
 _SERVICES: Final = {
     names.ROLE_PRIMARY: Service.PRIMARY,

@@ -30,12 +30,12 @@ from everfly.core.diagnosis import is_fed
 from everfly.core.group_view import GroupView, Statement
 from everfly.core.model import Instant, Millis
 from everfly.errors import EverflyError
-from everfly.operator.api import LEASE, Api, Object, Refused
-from everfly.operator.caches import Key
+from everfly.operator.apiserver.api import LEASE, Api, Object, Refused
+from everfly.operator.apiserver.caches import Key
+from everfly.operator.apiserver.terms import LeaseLike
 from everfly.operator.manifest import JsonObject, objects, text
 from everfly.operator.names import ANNOTATION_SILENT, WITNESS_NAME
 from everfly.operator.probe import now_ms
-from everfly.operator.terms import LeaseLike
 
 log = logging.getLogger(__name__)
 

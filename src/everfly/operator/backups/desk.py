@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from everfly.operator.apiserver.caches import Cache, Key
 from everfly.operator.backups.dock import Dock
 from everfly.operator.backups.names import API_VERSION, BACKUP_KIND
 from everfly.operator.backups.sight import BackupSight
-from everfly.operator.caches import Cache, Key
 from everfly.operator.deeds import Tools
 from everfly.operator.manifest import JsonObject
 

@@ -10,15 +10,15 @@ from typing import Final
 import httpx2
 
 from everfly.errors import SettingsError
-from everfly.operator.api import NETWORK_POLICY, POD, Api, Object, Refused
+from everfly.operator.apiserver.api import NETWORK_POLICY, POD, Api, Object, Refused
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.backups.ferry import Ferry, ferry_pod, ferry_policies
 from everfly.operator.backups.sight import FerrySight, ferry_sight
-from everfly.operator.inventory import Inventory
 from everfly.operator.manifest import JsonObject, text
 from everfly.operator.resources import Around
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 _CONFLICT: Final = httpx2.codes.CONFLICT
 

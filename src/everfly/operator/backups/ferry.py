@@ -18,7 +18,7 @@ from everfly.operator.resources.network_policy import peer_of_operator
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.pod_template import FS_GROUP
 from everfly.operator.resources.ports import ADMIN_PORT_NAME
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 END_S: Final = 5
 """For a ferry to end: it has nothing to save."""

@@ -13,7 +13,10 @@ from typing import Final
 
 from everfly.core.model import Address
 from everfly.errors import EverflyError, RemoteError, Unavailable
-from everfly.operator.api import Patch
+from everfly.operator.apiserver.api import Patch
+from everfly.operator.apiserver.caches import Key
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.backups import decide
 from everfly.operator.backups.decide import FerryFacts, Loading, Seen, StoreFacts
 from everfly.operator.backups.desk import Desk, owner_reference
@@ -27,13 +30,10 @@ from everfly.operator.backups.spec import BackupSpec, read_backup
 from everfly.operator.backups.status import told_of, with_conditions
 from everfly.operator.backups.sweep import Sweep
 from everfly.operator.backups.words import Words
-from everfly.operator.caches import Key
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import Json
 from everfly.operator.names import ADMIN_PORT
 from everfly.operator.record import record_of
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import Spec, SpecError, read_spec
+from everfly.operator.wishes.spec import Spec, SpecError, read_spec
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from everfly.operator.apiserver.caches import Key
 from everfly.operator.backups.desk import Tally
 from everfly.operator.backups.progress import Phase, Progress, progress_of
 from everfly.operator.backups.sight import BackupSight
-from everfly.operator.caches import Key
 from everfly.operator.manifest import text
 from everfly.wire.exposition import Family, Histogram, Kind
 

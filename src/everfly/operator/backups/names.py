@@ -5,7 +5,7 @@ from typing import Final
 
 from lightkube.generic_resource import create_namespaced_resource
 
-from everfly.operator.api import Resource
+from everfly.operator.apiserver.api import Resource
 
 GROUP: Final = "everfly.dev"
 VERSION: Final = "v1alpha1"

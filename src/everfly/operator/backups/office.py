@@ -13,7 +13,8 @@ from typing import Final
 import httpx2
 
 from everfly.errors import EverflyError
-from everfly.operator.api import Refused
+from everfly.operator.apiserver.api import Refused
+from everfly.operator.apiserver.caches import Cache, Key, Selection
 from everfly.operator.backups.desk import Desk, Tally
 from everfly.operator.backups.dock import Dock
 from everfly.operator.backups.keeper import BackupKeeper
@@ -21,7 +22,6 @@ from everfly.operator.backups.metrics import LIMITS, metrics_text
 from everfly.operator.backups.names import BACKUP, SCHEDULE
 from everfly.operator.backups.schedules import Schedules
 from everfly.operator.backups.sight import BackupSight, backup_sight
-from everfly.operator.caches import Cache, Key, Selection
 from everfly.operator.deeds import Tools
 from everfly.operator.resources import Around
 from everfly.wire.exposition import Histogram

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator.manifest import JsonObject, part, text, without_empty
-from everfly.operator.spec_fields import Fields
+from everfly.operator.wishes.fields import Fields
 
 MOUNT: Final = "/backup"
 """Where a ferry sees the volume."""

@@ -13,7 +13,9 @@ from typing import Final
 import httpx2
 
 from everfly.errors import EverflyError
-from everfly.operator.api import Patch, Refused
+from everfly.operator.apiserver.api import Patch, Refused
+from everfly.operator.apiserver.caches import Cache
+from everfly.operator.apiserver.events import WARNING
 from everfly.operator.backups.desk import Desk
 from everfly.operator.backups.names import (
     API_VERSION,
@@ -27,10 +29,8 @@ from everfly.operator.backups.progress import progress_of, stamp_of
 from everfly.operator.backups.sight import BackupSight, seconds_of
 from everfly.operator.backups.spec import ScheduleSpec, read_schedule
 from everfly.operator.backups.timetable import Due, Kept, due, name_of_run, superfluous
-from everfly.operator.caches import Cache
-from everfly.operator.events import WARNING
 from everfly.operator.manifest import Json, JsonObject, part, text
-from everfly.operator.spec import SpecError
+from everfly.operator.wishes.spec import SpecError
 
 log = logging.getLogger(__name__)
 

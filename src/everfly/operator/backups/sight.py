@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from everfly.core.model import Address
-from everfly.operator.api import Object
+from everfly.operator.apiserver.api import Object
 from everfly.operator.backups.names import FINALIZER, LABEL_SCHEDULE
 from everfly.operator.manifest import JsonObject, objects, part, text
 from everfly.operator.names import ADMIN_PORT

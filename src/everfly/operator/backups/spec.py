@@ -12,8 +12,8 @@ from cronsim import CronSim, CronSimError
 
 from everfly.operator.backups.place import Bucket, Place, read_place
 from everfly.operator.manifest import JsonObject
-from everfly.operator.spec import SpecError
-from everfly.operator.spec_fields import Fields, Problems
+from everfly.operator.wishes.fields import Fields, Problems
+from everfly.operator.wishes.spec import SpecError
 
 ATTEMPT_S: Final = 3600
 """What one attempt may take unless the resource says otherwise."""

@@ -10,7 +10,9 @@ from typing import Final
 
 import httpx2
 
-from everfly.operator.api import Patch, Refused
+from everfly.operator.apiserver.api import Patch, Refused
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.backups.desk import Desk, owner_reference
 from everfly.operator.backups.dock import owner_of
 from everfly.operator.backups.ferry import Ferry, sweeper_pod
@@ -19,11 +21,9 @@ from everfly.operator.backups.place import Volume
 from everfly.operator.backups.progress import Progress
 from everfly.operator.backups.sight import BackupSight, FerrySight
 from everfly.operator.backups.spec import BackupSpec
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import Json
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import Spec, SpecError, read_spec
+from everfly.operator.wishes.spec import Spec, SpecError, read_spec
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from everfly.core.plan import Decision
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.deeds import Scene
 from everfly.operator.manifest import Json, objects, text
-from everfly.operator.sight import StoreSight
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from typing import Final
 
 import httpx2
 
-from everfly.operator.api import POD_MONITOR, PROMETHEUS_RULE, Api, Refused, Resource
+from everfly.operator.apiserver.api import POD_MONITOR, PROMETHEUS_RULE, Api, Refused, Resource
+from everfly.operator.apiserver.sight import StoreSight, owned_sight
 from everfly.operator.chores.chore import Condition, Report, Work
 from everfly.operator.deeds import Tools
 from everfly.operator.manifest import JsonObject, objects, text
 from everfly.operator.resources.monitoring import monitoring_objects
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import StoreSight, owned_sight
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 CONDITION: Final = "Monitored"
 NOT_ASKED: Final = "NotAskedFor"

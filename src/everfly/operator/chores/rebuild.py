@@ -14,15 +14,15 @@ from typing import Final
 from everfly.core.rebuild import Readiness, judge_rebuild
 from everfly.core.upkeep import is_stable
 from everfly.operator import names
-from everfly.operator.api import CLAIM, DRAGONFLY, POD, Patch
+from everfly.operator.apiserver.api import CLAIM, DRAGONFLY, POD, Patch
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import PodSight, StoreSight
 from everfly.operator.chores.chore import Condition, Report, Work, has_condition
-from everfly.operator.claims import ClaimSight
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import objects, text
 from everfly.operator.observe import ordinal_of
-from everfly.operator.rebuilds import Begun, RebuildOrder, begun_of, orders_of, orders_text
-from everfly.operator.sight import PodSight, StoreSight
+from everfly.operator.volumes.claims import ClaimSight
+from everfly.operator.volumes.rebuilds import Begun, RebuildOrder, begun_of, orders_of, orders_text
 
 STUCK_S: Final = 5.0
 """After which a new pod that has no disk, or still the old one, is deleted once more. Controllers

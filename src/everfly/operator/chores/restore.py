@@ -14,6 +14,8 @@ from typing import Final
 
 from everfly.core.model import Address
 from everfly.errors import EverflyError, RemoteError
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.backups.decide import FerryFacts
 from everfly.operator.backups.dock import Dock, owner_of
 from everfly.operator.backups.ferry import Ferry
@@ -37,11 +39,9 @@ from everfly.operator.backups.sight import FerrySight
 from everfly.operator.backups.words import Words
 from everfly.operator.chores.chore import Condition, Report, Work
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import part
 from everfly.operator.orders import Orders
 from everfly.operator.resources import Around
-from everfly.operator.sight import StoreSight
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ import httpx2
 from everfly.core.group_view import Member
 from everfly.errors import EverflyError, SettingsError
 from everfly.operator import names
-from everfly.operator.api import POD, SECRET, Patch, Refused
+from everfly.operator.apiserver.api import POD, SECRET, Patch, Refused
+from everfly.operator.apiserver.events import NORMAL, WARNING
 from everfly.operator.chores.chore import Condition, Report, Work
 from everfly.operator.chores.secrets_steps import (
     RELOADS_S,
@@ -35,11 +36,10 @@ from everfly.operator.chores.secrets_steps import (
     settle_users,
 )
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import JsonObject
-from everfly.operator.secrets_acl import users_of_file
-from everfly.operator.secrets_tls import check_authorities, check_pair, leaf_of
-from everfly.operator.secrets_wanted import (
+from everfly.operator.secrets.acl import users_of_file
+from everfly.operator.secrets.tls import check_authorities, check_pair, leaf_of
+from everfly.operator.secrets.wanted import (
     Use,
     Value,
     Wanted,

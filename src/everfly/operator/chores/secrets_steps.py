@@ -12,9 +12,9 @@ from everfly.core.group_view import Member
 from everfly.core.model import Address
 from everfly.errors import RemoteError, Unavailable
 from everfly.operator.names import DATA_PORT
-from everfly.operator.secrets_acl import DEFAULT, Users, difference
-from everfly.operator.secrets_orders import SecretOrders
-from everfly.operator.secrets_tls import served_certificate
+from everfly.operator.secrets.acl import DEFAULT, Users, difference
+from everfly.operator.secrets.orders import SecretOrders
+from everfly.operator.secrets.tls import served_certificate
 
 LOADS_S: Final = (3.0, 10.0, 30.0, 90.0)
 """When a file of users is read again after its pod was told: each reading cuts connections of its

@@ -8,13 +8,13 @@ wanted, nor while every pod is labelled as it should be.
 from typing import Final
 
 from everfly.operator import names
-from everfly.operator.api import POD, Patch
+from everfly.operator.apiserver.api import POD, Patch
+from everfly.operator.apiserver.events import WARNING
+from everfly.operator.apiserver.sight import PodSight, StoreSight
 from everfly.operator.chores.chore import Report, Work
 from everfly.operator.deeds import Tools
-from everfly.operator.events import WARNING
 from everfly.operator.resources.owner import Owner
 from everfly.operator.resources.services import pods_service_name
-from everfly.operator.sight import PodSight, StoreSight
 
 UNNAMED: Final = (
     "services.headless: pods keep having no names of their own, because serviceName of a "

@@ -20,14 +20,14 @@ from everfly.core.group_view import Member
 from everfly.core.model import Address
 from everfly.errors import EverflyError, RemoteError
 from everfly.operator import names
-from everfly.operator.api import CONTROLLER_REVISION, POD, Patch
+from everfly.operator.apiserver.api import CONTROLLER_REVISION, POD, Patch
+from everfly.operator.apiserver.events import NORMAL, WARNING
+from everfly.operator.apiserver.sight import PodSight, SetSight
 from everfly.operator.chores.chore import Report, Work
 from everfly.operator.chores.settings_flags import is_same, plan_of
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL, WARNING
 from everfly.operator.manifest import Json, JsonObject, objects, part
 from everfly.operator.orders import CONNECT_S, QUICK_S
-from everfly.operator.sight import PodSight, SetSight
 from everfly.runtime.client import Client
 from everfly.wire.resp import ErrorReply, to_text
 

@@ -10,16 +10,16 @@ import time
 from typing import Final
 
 from everfly.core.group_view import GroupView
-from everfly.operator.api import CLAIM, STORAGE_CLASS, Patch, Refused
+from everfly.operator.apiserver.api import CLAIM, STORAGE_CLASS, Patch, Refused
+from everfly.operator.apiserver.events import NORMAL
+from everfly.operator.apiserver.sight import StoreSight
 from everfly.operator.chores.chore import Condition, Report, Work
-from everfly.operator.claims import ClaimSight, change_of, number_of, storage_of
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL
 from everfly.operator.manifest import JsonObject, objects, part, text
 from everfly.operator.observe import ordinal_of
 from everfly.operator.resources.owner import Owner
 from everfly.operator.resources.storage import storage
-from everfly.operator.sight import StoreSight
+from everfly.operator.volumes.claims import ClaimSight, change_of, number_of, storage_of
 
 log = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from typing import Final
 
 from everfly.core.group_view import GroupView
 from everfly.core.upkeep import is_stable
-from everfly.operator.api import CLAIM, Patch
+from everfly.operator.apiserver.api import CLAIM, Patch
+from everfly.operator.apiserver.events import NORMAL
+from everfly.operator.apiserver.sight import SetSight, StoreSight
 from everfly.operator.chores.chore import Condition, Report, Work, has_condition
-from everfly.operator.claims import HISTORY, ClaimSight, number_of
 from everfly.operator.deeds import Tools
-from everfly.operator.events import NORMAL
 from everfly.operator.manifest import Json, objects, text
 from everfly.operator.observe import ordinal_of
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import SetSight, StoreSight
+from everfly.operator.volumes.claims import HISTORY, ClaimSight, number_of
 
 LEFT: Final = "UnusedVolumes"
 

@@ -14,7 +14,7 @@ from everfly.operator.crd.schema import (
     says,
     schema_of,
 )
-from everfly.operator.endpoint_wish import REPLICAS_MAX, SERVICE_TYPES
+from everfly.operator.wishes.endpoint import REPLICAS_MAX, SERVICE_TYPES
 
 _KEY: Final = object_of({"name": TEXT, "key": TEXT}, "name", "key")
 

@@ -16,7 +16,7 @@ from everfly.operator.resources.probes import probe_config_maps
 from everfly.operator.resources.services import pods_service_name, services
 from everfly.operator.resources.spread import topology_spread
 from everfly.operator.resources.stateful_set import stateful_set
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 
 @dataclass(frozen=True)

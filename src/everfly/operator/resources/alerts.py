@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator.manifest import Json, JsonObject
-from everfly.operator.monitoring import RuleWish
 from everfly.operator.resources.owner import Owner
+from everfly.operator.wishes.monitoring import RuleWish
 
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"

@@ -3,7 +3,7 @@
 from everfly.operator.manifest import Json, JsonObject
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 
 def disruption_budget(spec: Spec, owner: Owner) -> list[JsonObject]:

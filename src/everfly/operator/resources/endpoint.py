@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from everfly.operator.endpoint_wish import EndpointWish, KeyOfSecret
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.names import DATA_PORT
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner
 from everfly.operator.resources.ports import DATA_PORT_NAME
-from everfly.operator.spec import Metadata, Spec
+from everfly.operator.wishes.endpoint import EndpointWish, KeyOfSecret
+from everfly.operator.wishes.spec import Metadata, Spec
 
 PROBES_PORT: Final = 9131
 _PROBES_PORT_NAME: Final = "probes"

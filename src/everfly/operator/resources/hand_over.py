@@ -10,7 +10,7 @@ from typing import Final
 
 from everfly.operator.manifest import JsonObject
 from everfly.operator.names import ADMIN_PORT
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 WAIT_S: Final = 10
 """For an operator to notice and for replicas to catch up; a hand-over takes a tenth of a second."""

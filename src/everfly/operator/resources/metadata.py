@@ -2,7 +2,7 @@
 
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.resources.owner import Owner, owned_labels
-from everfly.operator.spec import Metadata
+from everfly.operator.wishes.spec import Metadata
 
 
 def owned_metadata(name: str, owner: Owner, *wanted: Metadata) -> JsonObject:

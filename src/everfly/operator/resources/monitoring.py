@@ -7,12 +7,12 @@ as well: it is the one that people will want to know about.
 from collections.abc import Mapping
 
 from everfly.operator.manifest import Json, JsonObject, without_empty
-from everfly.operator.monitoring import PodMonitorWish, RuleWish
 from everfly.operator.resources.alerts import groups
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.ports import ADMIN_PORT_NAME
-from everfly.operator.spec import Metadata, Spec
+from everfly.operator.wishes.monitoring import PodMonitorWish, RuleWish
+from everfly.operator.wishes.spec import Metadata, Spec
 
 API_VERSION = "monitoring.coreos.com/v1"
 

@@ -13,7 +13,7 @@ from everfly.operator.names import ADMIN_PORT, DATA_PORT
 from everfly.operator.resources.endpoint import endpoint_peer
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 _OPERATOR_LABELS: Final = {"control-plane": "controller-manager"}
 """What the pods of the operator carry, in both charts."""

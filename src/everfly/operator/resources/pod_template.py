@@ -10,7 +10,7 @@ from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.ports import ADMIN_PORT_NAME, DATA_PORT_NAME, MEMCACHED_PORT_NAME
 from everfly.operator.resources.probes import probes
 from everfly.operator.resources.storage import Storage
-from everfly.operator.spec import SecretKey, Spec
+from everfly.operator.wishes.spec import SecretKey, Spec
 
 FS_GROUP: Final = 999
 """The group of the image's user, so that it can write to volumes."""

@@ -14,7 +14,7 @@ from everfly.operator.manifest import Json, JsonObject
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner
 from everfly.operator.resources.ports import ADMIN_PORT_NAME
-from everfly.operator.spec import ProbeScripts, Spec
+from everfly.operator.wishes.spec import ProbeScripts, Spec
 
 _FOLDER: Final = "/etc/dragonfly/probes"
 _IMAGE_CHECK: Final = "/usr/local/bin/healthcheck.sh"

@@ -21,7 +21,7 @@ from everfly.operator.names import (
 from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.ports import ADMIN_PORT_NAME, DATA_PORT_NAME, MEMCACHED_PORT_NAME
-from everfly.operator.spec import Metadata, Spec
+from everfly.operator.wishes.spec import Metadata, Spec
 
 
 def service_name(spec: Spec, owner: Owner) -> str:

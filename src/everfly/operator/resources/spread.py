@@ -11,7 +11,7 @@ from typing import Final
 
 from everfly.operator.manifest import JsonObject, objects
 from everfly.operator.resources.owner import Owner, selector_labels
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 _APART: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 

@@ -5,7 +5,7 @@ from everfly.operator.resources.metadata import owned_metadata
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.pod_template import pod_template
 from everfly.operator.resources.storage import storage
-from everfly.operator.spec import Spec
+from everfly.operator.wishes.spec import Spec
 
 
 def stateful_set(spec: Spec, owner: Owner, image: str, service: str) -> JsonObject:

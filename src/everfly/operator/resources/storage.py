@@ -10,7 +10,7 @@ from typing import Final
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.resources.owner import Owner, owned_labels, selector_labels
 from everfly.operator.resources.probes import probe_mounts, probe_volumes
-from everfly.operator.spec import SecretKey, Snapshot, Spec, Tiering
+from everfly.operator.wishes.spec import SecretKey, Snapshot, Spec, Tiering
 
 _ACL_FOLDER: Final = "/var/lib/dragonfly"
 _ACL_FILE: Final = "dragonfly.acl"

@@ -16,7 +16,7 @@ from typing import Final
 from everfly.errors import SettingsError
 from everfly.operator.manifest import JsonObject, part, text
 from everfly.operator.names import CONTAINER
-from everfly.operator.spec import SecretKey, Spec
+from everfly.operator.wishes.spec import SecretKey, Spec
 
 VALUE_BYTES_MAX: Final = 1024 * 1024
 """Kubernetes takes no larger Secret."""

@@ -8,7 +8,7 @@ volumeRetention:
 from dataclasses import dataclass
 from typing import Final
 
-from everfly.operator.spec_fields import Fields
+from everfly.operator.wishes.fields import Fields
 
 CHOICES: Final = ("Retain", "Delete")
 

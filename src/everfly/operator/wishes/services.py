@@ -7,7 +7,7 @@ headless: true    NAME-pods   names each pod, ready or not: NAME-0.NAME-pods.NAM
 
 from dataclasses import dataclass
 
-from everfly.operator.spec_fields import Fields
+from everfly.operator.wishes.fields import Fields
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from everfly.operator.manifest import JsonObject
-from everfly.operator.spec_fields import PORT_MAX, Fields
+from everfly.operator.wishes.fields import PORT_MAX, Fields
 
 REPLICAS_MAX: Final = 100
 SERVICE_TYPES: Final = ("ClusterIP", "NodePort", "LoadBalancer")

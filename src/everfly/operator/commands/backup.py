@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everfly.errors import EverflyError, SettingsError
-from everfly.operator.api import DRAGONFLY, Api, Object
+from everfly.operator.apiserver.api import DRAGONFLY, Api, Object
 from everfly.operator.backups.names import API_VERSION, BACKUP, BACKUP_KIND, LABEL_STORE
 from everfly.operator.backups.progress import Phase, snapshot_of, stamp_of
 from everfly.operator.backups.sight import seconds_of

@@ -13,12 +13,11 @@ from typing import Any, Final
 import httpx2
 
 from everfly.errors import EverflyError
-from everfly.operator import api as kinds
 from everfly.operator import names
-from everfly.operator.api import Api, Object, Refused
-from everfly.operator.caches import Cache, Key, Selection
-from everfly.operator.claims import ClaimSight, claim_sight
-from everfly.operator.sight import (
+from everfly.operator.apiserver import api as kinds
+from everfly.operator.apiserver.api import Api, Object, Refused
+from everfly.operator.apiserver.caches import Cache, Key, Selection
+from everfly.operator.apiserver.sight import (
     HostSight,
     OwnedSight,
     PodSight,
@@ -30,6 +29,7 @@ from everfly.operator.sight import (
     set_sight,
     store_sight,
 )
+from everfly.operator.volumes.claims import ClaimSight, claim_sight
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from everfly.errors import EverflyError
-from everfly.operator.api import Api, Object, Refused, Resource
+from everfly.operator.apiserver.api import Api, Object, Refused, Resource
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Final
 
 from everfly.errors import EverflyError
 from everfly.operator import names
-from everfly.operator.api import EVENT, Api, Object, Patch
-from everfly.operator.sight import StoreSight
+from everfly.operator.apiserver.api import EVENT, Api, Object, Patch
+from everfly.operator.apiserver.sight import StoreSight
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from everfly.operator.manifest import JsonObject
-from everfly.operator.spec_fields import Fields
+from everfly.operator.wishes.fields import Fields
 
 MEMORY_PERCENT: Final = 90
 LAG_RECORDS: Final = 10_000

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from everfly.operator import names
-from everfly.operator.api import Object
+from everfly.operator.apiserver.api import Object
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
-from everfly.operator.quantity import bytes_of
+from everfly.operator.wishes.quantity import bytes_of
 
 HISTORY: Final = "everfly.dev/history"
 """On a claim: whose data it held when its pod was last seen in order."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator.backups.place import RestoreWish, read_restore
-from everfly.operator.endpoint_wish import EndpointWish, read_endpoint
 from everfly.operator.manifest import JsonObject
-from everfly.operator.monitoring import MonitoringWish, read_monitoring
-from everfly.operator.retention import VolumeRetention, read_retention
-from everfly.operator.service_wishes import ServiceWishes, read_services
-from everfly.operator.spec_fields import Fields
-from everfly.operator.window import MaintenanceWindow, read_window
+from everfly.operator.wishes.endpoint import EndpointWish, read_endpoint
+from everfly.operator.wishes.fields import Fields
+from everfly.operator.wishes.monitoring import MonitoringWish, read_monitoring
+from everfly.operator.wishes.retention import VolumeRetention, read_retention
+from everfly.operator.wishes.services import ServiceWishes, read_services
+from everfly.operator.wishes.window import MaintenanceWindow, read_window
 
 POD_MANAGEMENT: Final = ("OrderedReady", "Parallel")
 

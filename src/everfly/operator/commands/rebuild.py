@@ -10,10 +10,10 @@ import httpx2
 
 from everfly.errors import SettingsError
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY, Api, Object, Patch, Refused
+from everfly.operator.apiserver.api import DRAGONFLY, Api, Object, Patch, Refused
 from everfly.operator.chores.rebuild import REBUILDING
 from everfly.operator.manifest import objects, text
-from everfly.operator.rebuilds import RebuildOrder, begun_of, orders_of, orders_text
+from everfly.operator.volumes.rebuilds import RebuildOrder, begun_of, orders_of, orders_text
 
 LOOK_S: Final = 0.2
 REASON_S: Final = 5.0

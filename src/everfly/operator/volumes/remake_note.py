@@ -16,8 +16,8 @@ counts as no note.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from everfly.operator.apiserver.sight import PodSight, StoreSight
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
-from everfly.operator.sight import PodSight, StoreSight
 
 
 @dataclass(frozen=True, slots=True)

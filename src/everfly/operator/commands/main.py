@@ -17,11 +17,11 @@ import click
 from everfly.core.successor import ANYBODY
 from everfly.errors import EverflyError, SettingsError
 from everfly.operator import names
-from everfly.operator.api import DRAGONFLY, Api, Object, Patch
+from everfly.operator.apiserver.api import DRAGONFLY, Api, Object, Patch
 from everfly.operator.app import kubeconfig_of, run_until_told
-from everfly.operator.commands_backup import backup_commands
-from everfly.operator.commands_rebuild import rebuild_command
-from everfly.operator.commands_status import status_command
+from everfly.operator.commands.backup import backup_commands
+from everfly.operator.commands.rebuild import rebuild_command
+from everfly.operator.commands.status import status_command
 from everfly.operator.manifest import Json, part, text
 from everfly.operator.settings import Settings, namespaces_of, own_namespace_of, read_bind
 from everfly.runtime import log

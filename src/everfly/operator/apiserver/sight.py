@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.operator import names
-from everfly.operator.api import Object
+from everfly.operator.apiserver.api import Object
 from everfly.operator.manifest import JsonObject, objects, part, text
 from everfly.operator.resources.spread import spread_text
 

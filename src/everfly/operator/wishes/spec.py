@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from everfly.errors import SettingsError
-from everfly.operator.extras import Extras, read_extras
 from everfly.operator.manifest import JsonObject
-from everfly.operator.spec_fields import PORT_MAX, Fields, Problems
+from everfly.operator.wishes.extras import Extras, read_extras
+from everfly.operator.wishes.fields import PORT_MAX, Fields, Problems
 
 RESERVED_LABELS: Final = frozenset(
     {

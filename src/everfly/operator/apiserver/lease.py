@@ -21,7 +21,7 @@ from typing import Final
 import httpx2
 
 from everfly.errors import EverflyError
-from everfly.operator.api import LEASE, Api, Object, Refused
+from everfly.operator.apiserver.api import LEASE, Api, Object, Refused
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from everfly.operator.spec_fields import Fields
+from everfly.operator.wishes.fields import Fields
 
 APPLIES_TO: Final = ("Primary", "All")
 DURATION_MAX: Final = timedelta(days=7)

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from everfly.errors import SettingsError
-from everfly.operator.api import (
+from everfly.operator.apiserver.api import (
     BUDGET,
     CLAIM,
     DRAGONFLY,
@@ -24,7 +24,7 @@ from everfly.operator.api import (
     Refused,
     Resource,
 )
-from everfly.operator.picture import Material, facts_of, labels_of, picture_of, table_of
+from everfly.operator.commands.picture import Material, facts_of, labels_of, picture_of, table_of
 
 LOOK_S: Final = 1.0
 """Between two looks of `--watch`."""

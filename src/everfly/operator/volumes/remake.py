@@ -16,7 +16,7 @@ import httpx2
 
 from everfly.errors import Unavailable
 from everfly.operator import names
-from everfly.operator.api import (
+from everfly.operator.apiserver.api import (
     CONTROLLER_REVISION,
     DRAGONFLY_STATUS,
     STATEFUL_SET,
@@ -25,12 +25,12 @@ from everfly.operator.api import (
     Patch,
     Refused,
 )
-from everfly.operator.events import NORMAL, WARNING, Events
-from everfly.operator.inventory import Inventory
+from everfly.operator.apiserver.events import NORMAL, WARNING, Events
+from everfly.operator.apiserver.inventory import Inventory
+from everfly.operator.apiserver.sight import SetSight, StoreSight
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
-from everfly.operator.remake_note import Remake, remake_fields, remake_of
 from everfly.operator.resources.owner import Owner
-from everfly.operator.sight import SetSight, StoreSight
+from everfly.operator.volumes.remake_note import Remake, remake_fields, remake_of
 
 CARRIED: Final = ("template", "volumeClaimTemplates")
 """What the note does not hold of a spec: the template is in the revision."""

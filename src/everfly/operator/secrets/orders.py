@@ -17,7 +17,7 @@ from everfly.core.model import Address
 from everfly.errors import RemoteError
 from everfly.operator.names import CLIENT_NAME
 from everfly.operator.orders import CONNECT_S, QUICK_S
-from everfly.operator.secrets_acl import DEFAULT, Users, users_of_list
+from everfly.operator.secrets.acl import DEFAULT, Users, users_of_list
 from everfly.runtime.client import Client
 from everfly.wire.resp import ErrorReply, Reply, to_text
 

@@ -1,0 +1,1 @@
+"""What the API server holds and what is written there: requests, watches, the Lease, events."""

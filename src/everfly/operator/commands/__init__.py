@@ -1,0 +1,1 @@
+"""What people call: `everfly operator` and `everfly k8s ...`."""
