@@ -84,13 +84,18 @@ def test_only_conditions_that_are_wrong_are_told() -> None:
                 ("Valid", "False", "Wrong", "spec.image: must be a text"),
                 ("Degraded", "True", "ReplicaLinkDown", ""),
                 ("Paused", "False", "No", ""),
+                ("Monitored", "False", "NotAskedFor", ""),
+                ("SecretRotation", "True", "Current", ""),
+                ("Restored", "False", "Copying", "cache-0 copies"),
             )
         )
     )
     assert "Valid is false  Wrong: spec.image: must be a text" in text
     assert "Degraded is true  ReplicaLinkDown" in text
     assert "Available" not in text
-    assert "Paused" not in text
+    assert "Restored is false  Copying: cache-0 copies" in text
+    for fine in ("Paused", "Monitored", "SecretRotation"):
+        assert fine not in text
 
 
 def test_all_in_order_is_one_line() -> None:

@@ -27,8 +27,20 @@ from everfly.operator import names
 from everfly.operator.manifest import Json, JsonObject, objects, part, text
 
 EVENTS_SHOWN: Final = 8
-_GOOD: Final = frozenset({"Available", "Ready", "ReplicationHealthy", "Valid"})
+_GOOD: Final = frozenset(
+    {
+        "Available",
+        "Ready",
+        "ReplicationHealthy",
+        "Valid",
+        "Monitored",
+        "Restored",
+        "SecretRotation",
+    }
+)
 """Conditions that are as they should be when they are true. All others: when they are false."""
+_MOOT: Final = frozenset({"NotAskedFor", "NotWanted"})
+"""Reasons of conditions about what nobody wants any more."""
 _PHASES: Final = {
     "Ready": "bold green",
     "RollingUpdate": "bold yellow",
@@ -40,6 +52,7 @@ _ORDERS: Final = {
     names.FENCED: "fenced",
     names.SWITCH_TO: "a switchover is asked for, to",
     names.ACCEPTED_LOSS: "loss accepted of history",
+    names.REBUILD: "to be rebuilt",
     names.REBUILD: "to be rebuilt",
 }
 
@@ -147,7 +160,7 @@ def _trouble(status: JsonObject) -> Text:
 
 def _is_well(condition: JsonObject) -> bool:
     wanted = "True" if text(condition, "type") in _GOOD else "False"
-    return text(condition, "status") == wanted
+    return text(condition, "status") == wanted or text(condition, "reason") in _MOOT
 
 
 def _title(material: Material) -> Text:
