@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,20 @@ class FrontProcess:
     def info(self) -> dict[str, str]:
         text = self.ask("INFO").decode()
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+@contextlib.contextmanager
+def running_front(kubeconfig: Path, folder: Path, *flags: str) -> Iterator[FrontProcess]:
+    """Run a front that is ready; show its log when a test fails."""
+    front = FrontProcess(kubeconfig, folder, *flags)
+    try:
+        front.wait_ready()
+        yield front
+    except BaseException:
+        print(front.child.log_tail())  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        front.child.kill()
 
 
 class Relay:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import hiredis
 import pytest
 from controlplane.cluster import Cluster
-from front_stage import OUTSIDE, FrontProcess, rights_of_the_sample
+from front_stage import OUTSIDE, FrontProcess, rights_of_the_sample, running_front
 from lightkube import Client
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
@@ -44,15 +44,8 @@ def front(
 ) -> Iterator[FrontProcess]:
     """A front of the namespace, at an address that pods reach."""
     kubeconfig = rights_of_the_sample(cluster, client, namespace, tmp_path)
-    front = FrontProcess(kubeconfig, tmp_path, f"--namespaces={namespace}")
-    try:
-        front.wait_ready()
+    with running_front(kubeconfig, tmp_path, f"--namespaces={namespace}") as front:
         yield front
-    except BaseException:
-        print(front.child.log_tail())  # noqa: T201 - shown with the failure
-        raise
-    finally:
-        front.child.kill()
 
 
 @pytest.fixture

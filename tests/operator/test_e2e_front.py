@@ -19,7 +19,7 @@ import valkey.exceptions
 import valkey.sentinel
 from controlplane.boot import API_PORT
 from controlplane.cluster import Cluster
-from front_stage import FrontProcess, Relay, rights_of_the_sample, through
+from front_stage import FrontProcess, Relay, rights_of_the_sample, running_front, through
 from lightkube import Client
 from lightkube.resources.core_v1 import Pod
 from stage import Store, address, call, label, name_of, running
@@ -48,15 +48,8 @@ def front(
 ) -> Iterator[FrontProcess]:
     """A front with the rights of the sample, that may also ask for a switchover."""
     kubeconfig = rights_of_the_sample(cluster, client, namespace, tmp_path, may_switch=True)
-    front = FrontProcess(kubeconfig, tmp_path, f"--namespaces={namespace}")
-    try:
-        front.wait_ready()
+    with running_front(kubeconfig, tmp_path, f"--namespaces={namespace}") as front:
         yield front
-    except BaseException:
-        print(front.child.log_tail())  # noqa: T201 - shown with the failure
-        raise
-    finally:
-        front.child.kill()
 
 
 @dataclass
