@@ -226,13 +226,17 @@ class Leftovers:
             and not deployment.network.loss
             and not deployment.network.slow
             and not deployment.shape.genuine
-            and all(self._could_act(sentinel, came_back) for sentinel in deployment.ours)
+            and all(self._could_act(sentinel, primary, came_back) for sentinel in deployment.ours)
         )
         if is_of_restart and is_quiet:
             told = f"{replica.name} copied {primary.name}, which came back with less"
             judge.complain("nobody copies a loss", f"{told}: {copied[1]} writes are gone")
 
-    def _could_act(self, sentinel: SimSentinel, since: int) -> bool:
+    def _could_act(self, sentinel: SimSentinel, primary: SimInstance, since: int) -> bool:
+        said = sentinel.announcement(GROUP)
+        if said is None or said.primary != primary.address:
+            # By an engine's own FAILOVER, which it has not seen or not settled on yet.
+            return False
         record = self.conduct.record(sentinel)
         waits_for = 2 * self.conduct.judge.deployment.shape.failover_timeout + CALM_BEFORE_MS
         return (
@@ -305,6 +309,9 @@ class Leftovers:
         record = self.conduct.record(sentinel)
         said = sentinel.announcement(GROUP) if sentinel.is_running else None
         if said is None or sentinel.is_paused or record.is_watching_only:
+            return False
+        if sentinel.disk.slow_until or sentinel.disk.fails_until:
+            # Orders wait for it.
             return False
         primary = self.conduct.judge.deployment.instances.get(said.primary)
         return (
