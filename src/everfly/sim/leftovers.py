@@ -59,7 +59,7 @@ class Leftovers:
     _asides: dict[tuple[Address, bool], int] = field(default_factory=dict)
     """Primaries too many, whether judged as old ones, and since when."""
     _followed_at: dict[str, int] = field(default_factory=dict)
-    """When whoever has a port last became a replica."""
+    """When whoever has a port was last seen as a replica, or became one."""
     _read: int = 0
     """Lines of the trace that were looked at for sleepers."""
     _paused_at: dict[str, int] = field(default_factory=dict)
@@ -115,6 +115,9 @@ class Leftovers:
         deployment.world.after(LOOK_MS, self._look)
         self._look_at_sleepers()
         self._look_at_the_loading()
+        for instance in (*deployment.instances.values(), *deployment.strangers):
+            if instance.is_running and not instance.is_primary:
+                self._followed_at[str(instance.address.port)] = self.conduct.now
         self._look_at_asides(is_old=True)
         self._look_at_asides(is_old=False)
 
