@@ -101,6 +101,8 @@ class Leftovers:
             and not sentinel.is_paused
             and watch.primary.life == watch.primary_life
             and watch.primary.pause_until > watch.at
+            # Who has become a replica holds no writes.
+            and watch.primary.is_primary
             and not watch.primary.is_paused
         )
         if is_undisturbed and not watch.is_over:
