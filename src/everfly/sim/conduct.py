@@ -120,10 +120,12 @@ class Conduct:
         return self.judge.deployment.world.now
 
     def is_calm(self, since_ms: int = CALM_MS) -> bool:
+        """Whether nothing but the primary was disturbed for so long, and no packet is lost."""
+        return self.is_quiet(since_ms) and not self.judge.deployment.network.loss
+
+    def is_quiet(self, since_ms: int) -> bool:
         """Whether nothing but the primary was disturbed for so long."""
-        deployment = self.judge.deployment
-        quiet_since = self.now - self.judge.mischief.disturbed_at
-        return quiet_since >= since_ms and self.now >= since_ms and not deployment.network.loss
+        return self.now - self.judge.mischief.disturbed_at >= since_ms <= self.now
 
     # Notices.
 

@@ -29,6 +29,8 @@ STEADY_MS: Final = 5_000
 OLD_STEADY_MS: Final = 1_000
 LOOK_MS: Final = 500
 PAUSE_SLACK_MS: Final = 3_000
+LITTLE_LOSS: Final = 0.02
+"""Of packets: what takes two of them takes seconds once in some thousand times."""
 HAND_OVER_MS: Final = 5_500
 """`hand_over_limit` and `hand_over_grace`."""
 
@@ -82,7 +84,8 @@ class Leftovers:
         primary = None if named is None else deployment.instances.get(named.primary)
         if primary is None:
             return
-        if deployment.network.loss:
+        is_slow = deployment.network.loss > LITTLE_LOSS
+        if is_slow or not self.conduct.is_quiet(PAUSE_SLACK_MS):
             # The order, or what answers it, may be on its way for long.
             return
         watch = _Pause(self.conduct.now, sentinel.life, primary, primary.life)
@@ -96,7 +99,7 @@ class Leftovers:
         deployment.observers[:] = [one for one in deployment.observers if not _is_of(one, watch)]
         is_undisturbed = (
             self.conduct.judge.mischief.disturbed_at <= watch.at
-            and not deployment.network.loss
+            and deployment.network.loss <= LITTLE_LOSS
             and sentinel.life == watch.sentinel_life
             and not sentinel.is_paused
             and watch.primary.life == watch.primary_life
