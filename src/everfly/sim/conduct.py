@@ -121,11 +121,9 @@ class Conduct:
 
     def is_calm(self, since_ms: int = CALM_MS) -> bool:
         """Whether nothing but the primary was disturbed for so long, and no packet is lost."""
-        return self.is_quiet(since_ms) and not self.judge.deployment.network.loss
-
-    def is_quiet(self, since_ms: int) -> bool:
-        """Whether nothing but the primary was disturbed for so long."""
-        return self.now - self.judge.mischief.disturbed_at >= since_ms <= self.now
+        quiet_for = self.now - self.judge.mischief.disturbed_at
+        is_quiet = quiet_for >= since_ms and self.now >= since_ms
+        return is_quiet and not self.judge.deployment.network.loss
 
     # Notices.
 

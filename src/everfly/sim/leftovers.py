@@ -84,8 +84,9 @@ class Leftovers:
         primary = None if named is None else deployment.instances.get(named.primary)
         if primary is None:
             return
-        is_slow = deployment.network.loss > LITTLE_LOSS
-        if is_slow or not self.conduct.is_quiet(PAUSE_SLACK_MS):
+        lossy_until = self.conduct.judge.mischief.lossy_until
+        is_recent = self.conduct.now - lossy_until < PAUSE_SLACK_MS and lossy_until > 0
+        if is_recent or deployment.network.loss > LITTLE_LOSS:
             # The order, or what answers it, may be on its way for long.
             return
         watch = _Pause(self.conduct.now, sentinel.life, primary, primary.life)
@@ -104,13 +105,22 @@ class Leftovers:
             and not sentinel.is_paused
             and watch.primary.life == watch.primary_life
             and watch.primary.pause_until > watch.at
-            # Who has become a replica holds no writes.
-            and watch.primary.is_primary
+            and not self._is_demoted_in(watch)
             and not watch.primary.is_paused
         )
         if is_undisturbed and not watch.is_over:
             told = f"{sentinel.name} paused the writes of {watch.primary.name} at {watch.at} ms"
             self.conduct.judge.complain("writes are let go again", told)
+
+    def _is_demoted_in(self, watch: "_Pause") -> bool:
+        """Whether it became a replica before its pause was over: that holds no writes."""
+        for mark in reversed(self.conduct.judge.deployment.world.trace):
+            if mark.at < watch.at:
+                return False
+            is_demotion = mark.who == watch.primary.name and _FOLLOWS.search(mark.what)
+            if is_demotion and mark.at <= watch.primary.pause_until:
+                return True
+        return False
 
     # Primaries too many.
 

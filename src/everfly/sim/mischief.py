@@ -36,6 +36,8 @@ class Mischief:
     operator: Operator
     disturbed_at: int = 0
     """When a fault last began or ended, other than one that hit the primary alone."""
+    lossy_until: int = 0
+    """When a fault last ended by which packets were lost."""
     _ends: dict[int, Deed] = field(default_factory=dict)
     _count: int = 0
 
@@ -274,12 +276,16 @@ class Mischief:
                 return partial(self._hurry, names)
             case "loss":
                 before, network.loss = network.loss, float(fault.detail)
-                return partial(setattr, network, "loss", before)
+                return partial(self._restore_loss, before)
             case "repeated-commands":
                 network.repeats = float(fault.detail)
                 return partial(setattr, network, "repeats", 0.0)
             case _:
                 return network.cut(self._pairs(fault)).end
+
+    def _restore_loss(self, before: float) -> None:
+        self.deployment.network.loss = before
+        self.lossy_until = self.deployment.world.now
 
     def _hurry(self, names: list[str]) -> None:
         for name in names:
