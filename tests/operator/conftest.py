@@ -1,13 +1,12 @@
 """One real cluster for all tests of a session, and a namespace of its own for each of them.
 
 A test that asks for `cluster` runs inside the cluster's network: what it connects to, listens on
-and starts is there. Under xdist such tests are two groups, so that two workers have a cluster each.
+and starts is there. Under xdist each worker has a cluster of its own.
 """
 
 import secrets
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,44 +23,20 @@ from lightkube.resources.core_v1 import Namespace
 
 from everfly.operator.crd import BACKUP_FILES, FILE, definition_text, without_rules
 
-GROUP = "kubernetes"
-CLUSTERS = 2
-"""At once, with xdist: one for each core of the machines that these tests are run on."""
 TEST_S = 240
 """A failover of real pods on a busy machine, several times over."""
 BUILD_S = 3600
 """Building the control plane takes three to twelve minutes, once."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what needs a cluster in few hands, and give it time."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what needs the cluster its time."""
     limit = TEST_S if are_built() else BUILD_S
-    groups = _groups(item for item in items if _needs_cluster(item))
     for item in items:
-        if _needs_cluster(item):
-            if config.pluginmanager.hasplugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+        if "kubernetes" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.netns)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(limit))
-
-
-def _needs_cluster(item: pytest.Item) -> bool:
-    return "kubernetes" in getattr(item, "fixturenames", ())
-
-
-def _groups(items: Iterable[pytest.Item]) -> dict[Path, str]:
-    """Return the group of each file: one for each cluster, with about as many tests each."""
-    sizes = Counter(item.path for item in items)
-    loads = Counter({f"{GROUP}-{number}": 0 for number in range(CLUSTERS)})
-    groups = {}
-    # Every worker must come to the same end, in whatever order it collects.
-    for path, size in sorted(sizes.items(), key=lambda each: (-each[1], str(each[0]))):
-        group, _ = min(loads.items(), key=lambda each: (each[1], each[0]))
-        loads[group] += size
-        groups[path] = group
-    return groups
 
 
 @pytest.fixture(scope="session")
