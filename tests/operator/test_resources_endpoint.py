@@ -11,6 +11,7 @@ from test_chart import needs_helm, problems
 from everfly.endpoint.keys import KEYS
 from everfly.operator.resources import Around, desired
 from everfly.operator.resources.endpoint import endpoint, endpoint_address, endpoint_problems
+from everfly.operator.resources.operator_peer import peer_of_operator
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.wishes.endpoint import SETTINGS
 from everfly.operator.wishes.spec import SpecError, read_spec
@@ -47,7 +48,8 @@ EVERYTHING: dict[str, Any] = {
 def made(wish: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     """Return the objects of an endpoint, by kind."""
     everfly = {"endpoint": {"enabled": True} | (wish or {})} | spec.pop("everfly", {})
-    found = endpoint(read_spec({"replicas": 3, "everfly": everfly} | spec), OWNER, IMAGE, FRONT)
+    wanted = read_spec({"replicas": 3, "everfly": everfly} | spec)
+    found = endpoint(wanted, OWNER, IMAGE, FRONT, "operators")
     return {str(each["kind"]): each for each in found}
 
 
@@ -217,16 +219,18 @@ def test_the_endpoint_lets_in_whom_the_data_store_does_and_is_let_in_there() -> 
     pods = {"podSelector": ours["spec"]["podSelector"]}  # type: ignore[index,call-overload]
     assert list(peers) == [team, pods]
     rules = {each["ports"][0]["port"]: list(each["from"]) for each in ours["spec"]["ingress"]}  # type: ignore[index,call-overload,union-attr]
-    assert rules == {6379: [team], 9131: [scraper]}
+    # The operator asks whether commands are held before a primary hands over.
+    assert rules == {6379: [team], 9131: [peer_of_operator(AROUND.operator_namespace), scraper]}
     default = made()["NetworkPolicy"]["spec"]["ingress"]
-    assert [each["ports"][0]["port"] for each in default] == [6379]
+    assert [each["ports"][0]["port"] for each in default] == [6379, 9131]
+    assert list(default[1]["from"]) == [peer_of_operator("operators")]
     assert "NetworkPolicy" not in made(networkPolicyEnabled=False)
 
 
 def test_without_an_image_or_sentinels_what_runs_stays_and_the_problem_is_told() -> None:
     spec = read_spec({"replicas": 3, "everfly": {"endpoint": {"enabled": True}}})
     for image, front in (("", FRONT), (IMAGE, "")):
-        deployment = endpoint(spec, OWNER, image, front)[0]
+        deployment = endpoint(spec, OWNER, image, front, "")[0]
         assert "image" not in deployment["spec"]["template"]["spec"]["containers"][0]  # type: ignore[index,call-overload]
     assert endpoint_problems(spec, IMAGE, FRONT) == ()
     told = endpoint_problems(spec, "", "")

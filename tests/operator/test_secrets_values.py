@@ -8,7 +8,8 @@ import pytest
 
 from everfly.errors import SettingsError
 from everfly.operator import names
-from everfly.operator.resources.network_policy import network_policy, peer_of_operator
+from everfly.operator.resources.network_policy import network_policy
+from everfly.operator.resources.operator_peer import peer_of_operator
 from everfly.operator.resources.owner import Owner
 from everfly.operator.secrets.acl import difference, digits_of, users_of_file, users_of_list
 from everfly.operator.secrets.wanted import (

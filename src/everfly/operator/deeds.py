@@ -32,6 +32,7 @@ from everfly.operator.apiserver.events import NORMAL, WARNING, Events
 from everfly.operator.apiserver.inventory import Inventory
 from everfly.operator.apiserver.sight import PodSight, StoreSight
 from everfly.operator.apiserver.terms import LeaseLike
+from everfly.operator.holding import has_endpoint, until_held
 from everfly.operator.manifest import Json, part
 from everfly.operator.orders import Orders, TakeOverRefused, TakeOverUnclear
 from everfly.operator.record import record_fields, record_of
@@ -205,6 +206,8 @@ class Deeds:
     async def _take_over(
         self, scene: Scene, name: str, away_from: str, seconds: int, memory: Memory
     ) -> Memory:
+        if has_endpoint(scene.store):
+            await until_held(self._tools.api, scene.store)
         try:
             await self._orders(scene, name).take_over(seconds)
         except (TakeOverRefused, TakeOverUnclear) as error:

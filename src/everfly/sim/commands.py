@@ -1,6 +1,6 @@
 """`everfly sim`: run worlds, tell the story of one, shrink a failing one, replay a recording.
 
-Rules: data goes to stdout, progress and advice to stderr; exit status 0: nothing was broken, 1: a
+Rules: data goes to stdout, progress and advice to stderr; exit status 0: nothing was broken, 3: a
 rule was broken (or a replay differs), 2: what was asked for cannot be done.
 """
 
@@ -73,7 +73,7 @@ def sim(  # noqa: PLR0913 - options are arguments
 ) -> None:
     """Run the deciding core in simulated worlds, each reproducible from its seed.
 
-    Exit status 1 when a world broke a rule, or when a replay differs from its recording.
+    Exit status 3 when a world broke a rule, or when a replay differs from its recording.
     """
     asked = {
         "--seed": seed is not None,

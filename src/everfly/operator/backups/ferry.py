@@ -14,7 +14,7 @@ from everfly.operator.backups.names import APP_NAME, LABEL_FERRY, LABEL_STORE
 from everfly.operator.backups.place import MOUNT, Bucket, Place, Volume, folder_of
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.names import ADMIN_PORT, CONTAINER, LABEL_NAME
-from everfly.operator.resources.network_policy import peer_of_operator
+from everfly.operator.resources.operator_peer import peer_of_operator
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.resources.pod_template import FS_GROUP
 from everfly.operator.resources.ports import ADMIN_PORT_NAME

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from everfly.operator.manifest import JsonObject
 from everfly.operator.resources.disruption import disruption_budget
 from everfly.operator.resources.endpoint import endpoint
-from everfly.operator.resources.network_policy import NAMESPACE_NAME, network_policy
+from everfly.operator.resources.network_policy import network_policy
+from everfly.operator.resources.operator_peer import NAMESPACE_NAME
 from everfly.operator.resources.owner import DEFAULT_IMAGE, Owner
 from everfly.operator.resources.probes import probe_config_maps
 from everfly.operator.resources.services import pods_service_name, services
@@ -83,5 +84,5 @@ def desired(spec: Spec, owner: Owner, around: Around) -> list[JsonObject]:
         *services(spec, owner),
         *disruption_budget(spec, owner),
         *network_policy(spec, owner, around.operator_namespace),
-        *endpoint(spec, owner, around.endpoint_image, around.sentinels),
+        *endpoint(spec, owner, around.endpoint_image, around.sentinels, around.operator_namespace),
     ]

@@ -13,6 +13,7 @@ from typing import Final
 from everfly.operator.manifest import Json, JsonObject, without_empty
 from everfly.operator.names import DATA_PORT
 from everfly.operator.resources.metadata import owned_metadata
+from everfly.operator.resources.operator_peer import peer_of_operator
 from everfly.operator.resources.owner import Owner
 from everfly.operator.resources.ports import DATA_PORT_NAME
 from everfly.operator.wishes.endpoint import EndpointWish, KeyOfSecret
@@ -69,7 +70,9 @@ def endpoint_labels(owner: Owner) -> dict[str, Json]:
     }
 
 
-def endpoint(spec: Spec, owner: Owner, image: str, sentinels: str) -> list[JsonObject]:
+def endpoint(
+    spec: Spec, owner: Owner, image: str, sentinels: str, operator_namespace: str
+) -> list[JsonObject]:
     """Return Deployment, Service, budget and policy, or nothing where no endpoint is wanted.
 
     Without an image or Sentinels the Deployment names no image, which the API server refuses: what
@@ -87,7 +90,7 @@ def endpoint(spec: Spec, owner: Owner, image: str, sentinels: str) -> list[JsonO
     if wish.replicas > 1:
         made.append(_budget(spec, owner))
     if spec.has_network_policy:
-        made.append(_policy(spec, owner))
+        made.append(_policy(spec, owner, operator_namespace))
     return made
 
 
@@ -296,13 +299,14 @@ def _budget(spec: Spec, owner: Owner) -> JsonObject:
     }
 
 
-def _policy(spec: Spec, owner: Owner) -> JsonObject:
+def _policy(spec: Spec, owner: Owner, operator_namespace: str) -> JsonObject:
     clients = spec.extras.clients_from
     if clients is None:
         clients = ({"podSelector": {}},)
     rules: list[Json] = []
     # A rule without peers would let everybody in. Probes of the pod's own machine always may.
-    for port, peers in ((DATA_PORT, clients), (PROBES_PORT, spec.extras.metrics_from)):
+    askers = (peer_of_operator(operator_namespace), *spec.extras.metrics_from)
+    for port, peers in ((DATA_PORT, clients), (PROBES_PORT, askers)):
         if peers:
             rules.append({"ports": [{"protocol": "TCP", "port": port}], "from": peers})
     return {

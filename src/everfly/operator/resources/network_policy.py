@@ -6,19 +6,14 @@ pods of the group, and peers that read metrics.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
-from everfly.operator.manifest import Json, JsonObject
+from everfly.operator.manifest import JsonObject
 from everfly.operator.names import ADMIN_PORT, DATA_PORT
 from everfly.operator.resources.endpoint import endpoint_peer
 from everfly.operator.resources.metadata import owned_metadata
+from everfly.operator.resources.operator_peer import peer_of_operator
 from everfly.operator.resources.owner import Owner, selector_labels
 from everfly.operator.wishes.spec import Spec
-
-_OPERATOR_LABELS: Final = {"control-plane": "controller-manager"}
-"""What the pods of the operator carry, in both charts."""
-NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
-"""The label that every namespace has, with its name (since Kubernetes 1.21)."""
 
 
 def network_policy(spec: Spec, owner: Owner, operator_namespace: str) -> list[JsonObject]:
@@ -56,16 +51,6 @@ def network_policy(spec: Spec, owner: Owner, operator_namespace: str) -> list[Js
             },
         }
     ]
-
-
-def peer_of_operator(namespace: str) -> JsonObject:
-    """Return the operator's pods as a peer; without its namespace those of the same one."""
-    peer: dict[str, Json] = {
-        "podSelector": {"matchLabels": _OPERATOR_LABELS},
-    }
-    if namespace:
-        peer["namespaceSelector"] = {"matchLabels": {NAMESPACE_NAME: namespace}}
-    return peer
 
 
 def _rule(port: int, peers: Sequence[JsonObject]) -> JsonObject:
