@@ -31,7 +31,7 @@ HELD_MAX: Final = 1_000
 CALM_MS: Final = 10_000
 """Facts about replicas are fresh when nothing but the primary was disturbed for so long."""
 FORGETFUL_MS: Final = 10_000
-"""A Sentinel that was told to forget knows all others again after this."""
+"""A Sentinel that is new or was told to forget knows all others after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ class Judge:
 
     def _note_epochs(self, sentinel: SimSentinel, current: Epoch, config: Epoch) -> None:
         before = self._epochs.get(sentinel.run_id, (Epoch(0), Epoch(0)))
-        if current < before[0] or (config < before[1] and not self._is_forgetful(sentinel)):
+        is_forgetful = self._is_forgetful(sentinel) or self._waited_since_told(sentinel)
+        if current < before[0] or (config < before[1] and not is_forgetful):
             told = f"{sentinel.name} went back from epochs {before} to {(current, config)}"
             self.complain("epochs never go back", told)
         self._epochs[sentinel.run_id] = (current, config)
@@ -143,6 +144,7 @@ class Judge:
         if is_unfit or self.deployment.is_strange(instance):
             told = f"{sentinel.name} promotes {instance.name}, priority {instance.priority}"
             self.complain("only eligible replicas", told)
+        self.deployment.ledger.note_order(instance.name, epoch)
         self._judge_choice(sentinel, instance)
         self._judge_hand_over(sentinel, instance)
         if (sentinel.run_id, epoch) in self.operator.forced:
@@ -177,19 +179,19 @@ class Judge:
     def _majority_of(self, sentinel: SimSentinel) -> int:
         """Return how many votes are a majority of the Sentinels it has to count with.
 
-        Whoever was told to forget the others counts with those that it knew when it was elected.
+        Whoever is new, or was told to forget the others, counts with those that it knew then.
         """
-        if self._is_forgetful(sentinel):
+        if self._may_know_few(sentinel):
             return self._electors.get(sentinel.run_id, 1) // 2 + 1
         return self.deployment.shape.majority
 
     def _is_lonely(self, sentinel: SimSentinel) -> bool:
-        """Whether it was told to forget, and elected before it had met all others again.
+        """Whether it is new or was told to forget, and elected before it had met all others again.
 
         What is a majority to it may be a minority: nothing can keep another one from being elected.
         """
         known = self._electors.get(sentinel.run_id, 1)
-        return self._is_forgetful(sentinel) and known < self.deployment.shape.sentinels
+        return self._may_know_few(sentinel) and known < self.deployment.shape.sentinels
 
     @staticmethod
     def _known_by(sentinel: SimSentinel) -> int:
@@ -200,6 +202,22 @@ class Judge:
         """Whether somebody told it lately to forget what it knew."""
         at = self.operator.forgetful.get(sentinel.run_id)
         return at is not None and self.deployment.world.now - at < FORGETFUL_MS
+
+    def _may_know_few(self, sentinel: SimSentinel) -> bool:
+        """Whether it may not have met all others yet: all began when the world did."""
+        return self._is_forgetful(sentinel) or self.deployment.world.now < FORGETFUL_MS
+
+    def is_anybody_forgetful(self) -> bool:
+        """Whether a Sentinel knows too little of its group, for having been told to forget it."""
+        return any(
+            one.is_running and (one.announcement(GROUP) is None or self._is_forgetful(one))
+            for one in self.deployment.ours
+        )
+
+    def _waited_since_told(self, sentinel: SimSentinel) -> bool:
+        """Whether its disk has let go nothing since it was told to forget: it says old things."""
+        at = self.operator.forgetful.get(sentinel.run_id)
+        return at is not None and sentinel.disk.released_at <= at
 
     def _quorum_of(self, sentinel: SimSentinel) -> int:
         return self.operator.quorums.get(sentinel.run_id, self.deployment.shape.quorum)

@@ -57,6 +57,8 @@ class Disk:
     _outlets: Outlets | None = None
     _waiting: deque[tuple[int, Effect]] = field(default_factory=deque)
     _urgent: int = 0
+    released_at: int = 0
+    """When what had waited was last let go. Until it all is, some of it is older than that."""
     _durable: int = 0
     _failed: int = 0
     _is_dirty: bool = False
@@ -88,6 +90,8 @@ class Disk:
             self.content = self._in_flight
         self._in_flight = None
         self._waiting.clear()
+        # What was to be written next is gone with the process, which may have ended in a turn.
+        self._is_dirty = self._is_due = False
 
     def persist(self, *, is_urgent: bool) -> None:
         """Have the state written; an urgent one makes what follows wait."""
@@ -162,6 +166,7 @@ class Disk:
             self._delay = RETRY_MS_MIN
             self.epochs = {group.name: group.config_epoch for group in state.groups}
             self._release()
+            self.released_at = self.world.now
         self.end_turn()
 
     def _release(self) -> None:

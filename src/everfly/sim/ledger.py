@@ -9,6 +9,7 @@ that is gone for any other reason breaks the rule.
 
 from dataclasses import dataclass, field
 
+from everfly.core.model import Epoch
 from everfly.sim.instance import SimInstance
 from everfly.sim.world import World
 
@@ -21,6 +22,15 @@ class Promotion:
     instance: str
     held: frozenset[int]
     """Writes that it had then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A Sentinel told an instance to become a primary."""
+
+    at: int
+    instance: str
+    epoch: Epoch
 
 
 @dataclass(slots=True)
@@ -41,6 +51,7 @@ class Ledger:
     world: World
     entries: dict[int, Entry] = field(default_factory=dict)
     promotions: list[Promotion] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
     wiped: dict[int, str] = field(default_factory=dict)
     """Writes that a process which restarted with less had before, and what restarted."""
     _last: int = 0
@@ -65,6 +76,10 @@ class Ledger:
         held = frozenset(instance.log)
         self.promotions.append(Promotion(self.world.now, instance.name, held))
 
+    def note_order(self, instance: str, epoch: Epoch) -> None:
+        """Note that an instance is told to become a primary."""
+        self.orders.append(Order(self.world.now, instance, epoch))
+
     def note_loss(self, instance: SimInstance, gone: list[int]) -> None:
         """Note what a primary that restarted has no more."""
         for write_id in gone:
@@ -85,9 +100,23 @@ class Ledger:
         before = [one for one in self.promotions if one.at <= entry.taken_at]
         if before and before[-1].instance != entry.taken_by:
             return f"written at {entry.taken_by} beside {before[-1].instance}"
+        rival = self._rival(entry)
+        if rival is not None:
+            return f"written at {entry.taken_by} beside {rival}, promoted in the same epoch"
         for promotion in self.promotions:
             if promotion.at >= entry.taken_at and write_id not in promotion.held:
                 return f"had not reached {promotion.instance}, promoted at {promotion.at} ms"
         if write_id in self.wiped:
             return f"{self.wiped[write_id]} restarted without it"
         return None
+
+    def _rival(self, entry: Entry) -> str | None:
+        """Return who had been promoted in the same epoch as the one that took a write, or None.
+
+        A failover that somebody commands needs no votes, so a majority may elect another leader in
+        its epoch. One of the two configurations gives way, and not always that of the earlier one.
+        """
+        orders = [one for one in self.orders if one.at <= entry.taken_at]
+        own = [one.epoch for one in orders if one.instance == entry.taken_by]
+        others = (one for one in orders if own and one.epoch == own[-1])
+        return next((one.instance for one in others if one.instance != entry.taken_by), None)

@@ -5,17 +5,17 @@ Most of it ends by itself some time, in which clients wait or write what will be
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from everfly.core.effects import Effect, PauseWrites, ResumeWrites
+from everfly.core.effects import Effect, PauseWrites
 from everfly.core.model import Address, Engine
 from everfly.sim.cluster import GROUP
 from everfly.sim.conduct import Conduct, place_of
 from everfly.sim.instance import SimInstance
 from everfly.sim.network import CONNECT_LIMIT_MS
+from everfly.sim.pauses import Pause
 from everfly.sim.sentinel_host import SimSentinel
 from everfly.sim.world import Kind, Mark
 
@@ -73,12 +73,15 @@ class Leftovers:
     def observe(self, sentinel: SimSentinel, effect: Effect) -> None:
         """Look at one effect as it is carried out."""
         if isinstance(effect, PauseWrites):
-            self._watch_pause(sentinel)
+            self._watch_pause(sentinel, effect)
 
     # Pauses of writes.
 
-    def _watch_pause(self, sentinel: SimSentinel) -> None:
-        """Require that paused writes are let go again. If nothing comes between."""
+    def _watch_pause(self, sentinel: SimSentinel, order: PauseWrites) -> None:
+        """Require that paused writes are let go again.
+
+        Always by who gives the hand-over up; otherwise if nothing comes between.
+        """
         deployment = self.conduct.judge.deployment
         named = sentinel.announcement(GROUP)
         primary = None if named is None else deployment.instances.get(named.primary)
@@ -86,20 +89,20 @@ class Leftovers:
             return
         lossy_until = self.conduct.judge.mischief.lossy_until
         is_recent = self.conduct.now - lossy_until < PAUSE_SLACK_MS and lossy_until > 0
-        if is_recent or deployment.network.loss > LITTLE_LOSS:
-            # The order, or what answers it, may be on its way for long.
-            return
-        watch = _Pause(self.conduct.now, sentinel.life, primary, primary.life)
+        # Otherwise the order, or what answers it, may be on its way for long.
+        is_prompt = not is_recent and deployment.network.loss <= LITTLE_LOSS
+        watch = Pause(self.conduct.now, sentinel.life, primary, primary.life, order, is_prompt)
         deployment.observers.append(partial(watch.observe, sentinel))
         deployment.world.after(
             HAND_OVER_MS + PAUSE_SLACK_MS, partial(self._judge_pause, sentinel, watch)
         )
 
-    def _judge_pause(self, sentinel: SimSentinel, watch: "_Pause") -> None:
+    def _judge_pause(self, sentinel: SimSentinel, watch: Pause) -> None:
         deployment = self.conduct.judge.deployment
-        deployment.observers[:] = [one for one in deployment.observers if not _is_of(one, watch)]
+        deployment.observers[:] = [one for one in deployment.observers if not watch.is_behind(one)]
         is_undisturbed = (
-            self.conduct.judge.mischief.disturbed_at <= watch.at
+            watch.is_prompt
+            and self.conduct.judge.mischief.disturbed_at <= watch.at
             and deployment.network.loss <= LITTLE_LOSS
             and sentinel.life == watch.sentinel_life
             and not sentinel.is_paused
@@ -108,11 +111,23 @@ class Leftovers:
             and not self._is_demoted_in(watch)
             and not watch.primary.is_paused
         )
-        if is_undisturbed and not watch.is_over:
+        if (is_undisturbed or self._is_kept(sentinel, watch)) and not watch.is_over:
             told = f"{sentinel.name} paused the writes of {watch.primary.name} at {watch.at} ms"
             self.conduct.judge.complain("writes are let go again", told)
 
-    def _is_demoted_in(self, watch: "_Pause") -> bool:
+    @staticmethod
+    def _is_kept(sentinel: SimSentinel, watch: Pause) -> bool:
+        """Whether it gave the hand-over up, knew of the pause, and could have ended it."""
+        return (
+            watch.is_given_up
+            and sentinel.life == watch.sentinel_life
+            and _is_awake(sentinel)
+            and sentinel.links.is_holding(watch.order.link)
+            and not sentinel.disk.slow_until
+            and not sentinel.disk.fails_until
+        )
+
+    def _is_demoted_in(self, watch: Pause) -> bool:
         """Whether it became a replica before its pause was over: that holds no writes."""
         for mark in reversed(self.conduct.judge.deployment.world.trace):
             if mark.at < watch.at:
@@ -349,26 +364,5 @@ class Leftovers:
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Pause:
-    """A pause of writes that a Sentinel ordered."""
-
-    at: int
-    sentinel_life: int
-    primary: SimInstance
-    primary_life: str
-    is_over: bool = False
-
-    def observe(self, whose: SimSentinel, sentinel: SimSentinel, effect: Effect) -> None:
-        """Note that the Sentinel let writes go."""
-        if sentinel is whose and isinstance(effect, ResumeWrites):
-            self.is_over = True
-
-
 def _is_awake(sentinel: SimSentinel) -> bool:
     return sentinel.is_running and not sentinel.is_paused
-
-
-def _is_of(observer: Callable[[SimSentinel, Effect], None], watch: _Pause) -> bool:
-    function = observer.func if isinstance(observer, partial) else observer
-    return getattr(function, "__self__", None) is watch

@@ -47,11 +47,14 @@ class Links:
     """The most commands that ever awaited an answer on one link."""
     _open: dict[LinkId, Connection | None] = field(default_factory=dict)
     _pending: dict[LinkId, int] = field(default_factory=dict)
+    _holding: set[LinkId] = field(default_factory=set)
+    """Links over which an instance has told that it holds its clients' writes."""
 
     def clear(self) -> None:
         """Forget all: the process has ended."""
         self._open.clear()
         self._pending.clear()
+        self._holding.clear()
 
     def connect(self, effect: Connect) -> None:
         """Open a link."""
@@ -86,6 +89,10 @@ class Links:
         self._pending.pop(link, None)
         if connection is not None:
             connection.close(self.me)
+
+    def is_holding(self, link: LinkId) -> bool:
+        """Whether it is known here that the instance at the end of a link holds writes."""
+        return link in self._holding and self._open.get(link) is not None
 
     def far_end(self, link: LinkId) -> SimInstance | None:
         """Return the instance that reads what is sent over a link; None: none does.
@@ -152,6 +159,11 @@ class Links:
             self._pending[link] = pending - 1
         self.me.step(fact)
 
+    def _take_pause(self, fact: inputs.PauseAnswered) -> None:
+        if fact.error is None:
+            (self._holding.add if fact.is_paused else self._holding.discard)(fact.link)
+        self._take(fact, fact.link)
+
     def _serve_instance(  # noqa: C901 - a case for each command
         self, effect: Command, instance: SimInstance, connection: Connection
     ) -> None:
@@ -185,11 +197,11 @@ class Links:
             case PauseWrites():
                 error = instance.pause_writes(effect.limit)
                 paused = inputs.PauseAnswered(link, is_paused=True, error=error)
-                self._reply(connection, paused, link)
+                connection.send(instance, partial(self._take_pause, paused), paused)
             case ResumeWrites():
                 error = instance.pause_writes(0)
                 resumed = inputs.PauseAnswered(link, is_paused=False, error=error)
-                self._reply(connection, resumed, link)
+                connection.send(instance, partial(self._take_pause, resumed), resumed)
             case SendScriptKill():
                 instance.busy_until = 0
                 self._reply(connection, inputs.ScriptKilled(link), link)

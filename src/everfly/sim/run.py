@@ -173,6 +173,9 @@ def _end(plan: Plan, judge: Judge) -> None:
     deployment, world = judge.deployment, judge.deployment.world
     healed_at = world.now
     absent = frozenset(_named(plan, deployment))
+    if judge.is_anybody_forgetful():
+        # It learns from the primary and from others what there is; from the dead it never would.
+        absent = frozenset()
     if judge.operator.has_failed_over_by_engine:
         # The instance that Sentinels take for the primary is a replica then, and they promote
         # replicas only: it must not be the last one that is left.
