@@ -102,6 +102,9 @@ class Leftovers:
         deployment.observers[:] = [one for one in deployment.observers if not watch.is_behind(one)]
         is_undisturbed = (
             watch.is_prompt
+            and watch.primary.is_running
+            # A garbled run id looks like a restart, with which the pause would have ended.
+            and not watch.primary.lies_until
             and self.conduct.judge.mischief.disturbed_at <= watch.at
             and deployment.network.loss <= LITTLE_LOSS
             and sentinel.life == watch.sentinel_life
